@@ -1,0 +1,134 @@
+# ostree-container. `make help` lists the targets; CONTRIBUTING.md says more.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+# Where libostree looks for `ostree container ...`.
+EXTDIR  ?= /usr/libexec/libostree/ext
+# What is expensive to make again: base images, the judge of `make interop`.
+CACHE   ?= $(if $(filter 0,$(shell id -u)),/var/cache,$(or $(XDG_CACHE_HOME),$(HOME)/.cache))/ostree-container
+FUZZTIME ?= 30s
+COUNT    ?= 6
+STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+BIN      = bin/ostree-container
+VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# libisal makes gunzip several times faster; without it pure Go does the job.
+TAGS     = containers_image_openpgp$(shell pkg-config --exists libisal 2>/dev/null && echo ,isal)
+LDFLAGS  = -X main.version=$(VERSION)
+PACKAGES = ./...
+SUDO     = $(if $(filter 0,$(shell id -u)),,sudo)
+GOTEST   = $(GO) test -tags '$(TAGS)' -timeout 20m
+
+# A clone that belongs to someone else must build too.
+export GOFLAGS := $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false
+
+.DEFAULT_GOAL = help
+.DELETE_ON_ERROR:
+.PHONY: help deps deps-test deps-boot go-version build install test test-race test-root \
+	test-container interop fuzz bench cover fmt lint api-coverage demo boot-test chroot-test clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo; echo 'Variables: PREFIX DESTDIR EXTDIR CACHE FUZZTIME COUNT PACKAGES GO'
+
+deps: ## Install what build and demo need (apt or dnf; asks nothing)
+	@testdata/deps build
+
+deps-test: ## Install what the tests need as well
+	@testdata/deps build test
+
+deps-boot: ## Install what boot-test, chroot-test and test-container need as well
+	@testdata/deps build test boot
+
+go-version:
+	@command -v $(GO) >/dev/null || { echo 'Go is missing: $(GO) is not in PATH; go.mod says which version' >&2; exit 1; }
+	@$(GO) list -m >/dev/null
+
+build: go-version ## Build bin/ostree-container
+	@pkg-config --exists ostree-1 2>/dev/null || { echo 'libostree headers are missing: run make deps' >&2; exit 1; }
+	$(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ostree-container
+
+install: ## Install program, man pages and completions (DESTDIR, PREFIX, EXTDIR)
+	@test -x $(BIN) || { echo 'run make build first' >&2; exit 1; }
+	install -D -m 0755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/ostree-container'
+	install -d '$(DESTDIR)$(EXTDIR)' '$(DESTDIR)$(PREFIX)/share/man/man1'
+	ln -sf '$(PREFIX)/bin/ostree-container' '$(DESTDIR)$(EXTDIR)/ostree-container'
+	$(BIN) man '$(DESTDIR)$(PREFIX)/share/man/man1'
+	@set -e; completion() { install -d "$$(dirname "$$2")"; $(BIN) completion "$$1" > "$$2"; echo "$$2"; }; \
+	cd . ; share='$(DESTDIR)$(PREFIX)/share'; \
+	completion bash "$$share/bash-completion/completions/ostree-container"; \
+	completion zsh "$$share/zsh/site-functions/_ostree-container"; \
+	completion fish "$$share/fish/vendor_completions.d/ostree-container.fish"
+
+# With CI=true a missing cargo is an error, elsewhere a skip; as an ordinary
+# user, tests that need root skip: test-root runs those.
+test: deps-test build ## Run all tests and interop; as root nothing may skip
+	@$(MAKE) --no-print-directory interop
+	$(if $(SUDO),,REQUIRE_ALL=1) $(GOTEST) $(PACKAGES)
+
+test-race: deps-test ## Run all tests under the race detector
+	$(if $(SUDO),,REQUIRE_ALL=1) $(GOTEST) -race $(PACKAGES)
+
+test-root: deps-test ## Run all tests as root (through sudo if need be)
+	REQUIRE_ALL=1 $(GOTEST) $(if $(SUDO),-exec 'sudo -E') $(PACKAGES)
+
+test-container: build deps-boot ## Run what CI runs in Dockerfile.test, over a base made from packages
+	$(SUDO) testdata/chroot/test-container '$(CACHE)'
+
+# The judge is built from crates and kept outside the tree.
+JUDGE = $(CACHE)/judge/target/release/judge
+interop: build ## Compare with the Rust crate ostree-ext, both ways
+	@if command -v cargo >/dev/null; then \
+		cargo build --quiet --release --locked --manifest-path testdata/interop/Cargo.toml --target-dir '$(CACHE)/judge/target' && \
+		echo '+ go test ./testdata/interop' && \
+		JUDGE='$(JUDGE)' REQUIRE_ALL=1 $(GOTEST) ./testdata/interop; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo 'interop: cargo is missing' >&2; exit 1; \
+	else \
+		echo 'interop: skipped, cargo is missing'; \
+	fi
+
+fuzz: go-version ## Run every fuzz target for FUZZTIME (30s)
+	@set -e; for pkg in $$($(GO) list -tags '$(TAGS)' $(PACKAGES)); do \
+		for f in $$($(GO) test -tags '$(TAGS)' -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "+ $$f in $$pkg"; \
+			$(GO) test -tags '$(TAGS)' -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; \
+	done
+
+bench: deps-test ## Run the benchmarks COUNT (6) times, for benchstat
+	$(GOTEST) -run '^$$' -bench . -benchmem -count $(COUNT) $(PACKAGES)
+
+cover: deps-test ## Coverage of all tests: coverage.html and a total
+	$(GOTEST) -coverpkg=./... -coverprofile=coverage.out $(PACKAGES)
+	$(GO) tool cover -html=coverage.out -o coverage.html
+	$(GO) tool cover -func=coverage.out | tail -n 1
+
+fmt: ## Format the Go code
+	gofmt -l -w $$(git ls-files '*.go')
+
+lint: go-version ## gofmt, go vet, staticcheck, the linters of .golangci.yml, shellcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out" >&2; exit 1; }
+	$(GO) vet -tags '$(TAGS)' $(PACKAGES)
+	$(GO) run $(STATICCHECK) -tags '$(TAGS)' $(PACKAGES)
+	$(GO) run $(GOLANGCI_LINT) run --build-tags '$(TAGS)' $(PACKAGES)
+	@if command -v shellcheck >/dev/null; then \
+		git ls-files .ci testdata | xargs grep -lE '^#!/bin/(ba)?sh' | xargs shellcheck && echo 'shellcheck: ok'; \
+	else echo 'shellcheck: skipped, not installed'; fi
+
+api-coverage: ## List the libostree functions that are bound and those that are not
+	@testdata/api-coverage
+
+demo: deps build ## Pull, deploy, update and prune a sample image in a temporary sysroot
+	testdata/demo/run
+
+boot-test: deps-boot build ## Boot a deployed Debian image in QEMU, update it, roll back, prune
+	$(SUDO) testdata/boot/run '$(CACHE)'
+
+chroot-test: deps-boot ## make demo and make test in a fresh chroot with only Go, gcc and make
+	$(SUDO) testdata/chroot/run '$(CACHE)'
+
+clean: ## Remove what was built here (not CACHE)
+	rm -rf bin coverage.out coverage.html
