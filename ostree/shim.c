@@ -1,0 +1,243 @@
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <gio/gfiledescriptorbased.h>
+#include "shim.h"
+#include "_cgo_export.h"
+
+const char *
+shim_quark (GError *err)
+{
+  return g_quark_to_string (err->domain);
+}
+
+void *
+shim_symbol (const char *name)
+{
+  return dlsym (RTLD_DEFAULT, name);
+}
+
+/* The bytes are copied: libglib wants them aligned, and they outlive the call. */
+GVariant *
+shim_variant_from_data (const char *type, const void *data, size_t len)
+{
+  g_autoptr(GBytes) bytes = g_bytes_new (len ? data : "", len);
+  return g_variant_ref_sink (g_variant_new_from_bytes ((const GVariantType *) type, bytes, FALSE));
+}
+
+/* An a{sv} of the keys in the order given. The values may be floating. */
+GVariant *
+shim_vardict_new (size_t n, const char **keys, GVariant **values)
+{
+  GVariantBuilder b;
+  g_variant_builder_init (&b, G_VARIANT_TYPE_VARDICT);
+  for (size_t i = 0; i < n; i++)
+    g_variant_builder_add (&b, "{sv}", keys[i], values[i]);
+  return g_variant_ref_sink (g_variant_builder_end (&b));
+}
+
+GVariant *
+shim_variant_strv (size_t n, const char **strs)
+{
+  return g_variant_ref_sink (g_variant_new_strv (n ? strs : (const char *const *) &strs, n));
+}
+
+/* flat is a run of: u32 name length, name with its NUL, u32 value length, value;
+ * integers in host order. One crossing for all xattrs of a file. */
+GVariant *
+shim_xattrs_parse (const uint8_t *flat, size_t len)
+{
+  GVariantBuilder b;
+  g_variant_builder_init (&b, G_VARIANT_TYPE ("a(ayay)"));
+  size_t off = 0;
+  while (off < len)
+    {
+      uint32_t n, v;
+      memcpy (&n, flat + off, 4);
+      off += 4;
+      const uint8_t *name = flat + off;
+      off += n;
+      memcpy (&v, flat + off, 4);
+      off += 4;
+      const uint8_t *value = flat + off;
+      off += v;
+      g_variant_builder_add (&b, "(@ay@ay)",
+                             g_variant_new_fixed_array (G_VARIANT_TYPE_BYTE, name, n, 1),
+                             g_variant_new_fixed_array (G_VARIANT_TYPE_BYTE, value, v, 1));
+    }
+  return g_variant_ref_sink (g_variant_builder_end (&b));
+}
+
+/* GoStream: a GInputStream whose bytes come from an io.Reader. The buffer keeps
+ * the number of calls into Go low, whatever size the consumer reads in. */
+#define GO_STREAM_BUFFER (128 * 1024)
+
+typedef struct {
+  GInputStream parent;
+  uintptr_t handle;
+  uint8_t *buf;
+  size_t pos, len;
+} GoStream;
+
+typedef struct { GInputStreamClass parent_class; } GoStreamClass;
+
+G_DEFINE_TYPE (GoStream, go_stream, G_TYPE_INPUT_STREAM)
+
+static gssize
+go_stream_read (GInputStream *s, void *buffer, gsize count, GCancellable *c, GError **error)
+{
+  GoStream *self = (GoStream *) s;
+  if (g_cancellable_set_error_if_cancelled (c, error))
+    return -1;
+  if (self->pos == self->len)
+    {
+      int64_t n;
+      if (count >= GO_STREAM_BUFFER)
+        {
+          n = goStreamRead (self->handle, buffer, (int64_t) count);
+          if (n < 0)
+            g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_FAILED, "reading content");
+          return n;
+        }
+      if (!self->buf)
+        self->buf = g_malloc (GO_STREAM_BUFFER);
+      n = goStreamRead (self->handle, self->buf, GO_STREAM_BUFFER);
+      if (n < 0)
+        {
+          g_set_error_literal (error, G_IO_ERROR, G_IO_ERROR_FAILED, "reading content");
+          return -1;
+        }
+      self->pos = 0;
+      self->len = (size_t) n;
+    }
+  size_t take = MIN (count, self->len - self->pos);
+  memcpy (buffer, self->buf + self->pos, take);
+  self->pos += take;
+  return (gssize) take;
+}
+
+static void
+go_stream_finalize (GObject *o)
+{
+  g_free (((GoStream *) o)->buf);
+  G_OBJECT_CLASS (go_stream_parent_class)->finalize (o);
+}
+
+static void
+go_stream_class_init (GoStreamClass *klass)
+{
+  G_OBJECT_CLASS (klass)->finalize = go_stream_finalize;
+  G_INPUT_STREAM_CLASS (klass)->read_fn = go_stream_read;
+}
+
+static void
+go_stream_init (GoStream *self)
+{
+  (void) self;
+}
+
+static GInputStream *
+go_stream_new (uintptr_t handle)
+{
+  GoStream *s = g_object_new (go_stream_get_type (), NULL);
+  s->handle = handle;
+  return (GInputStream *) s;
+}
+
+static GFileInfo *
+new_file_info (uint32_t uid, uint32_t gid, uint32_t mode, uint64_t size, const char *target)
+{
+  GFileInfo *info = g_file_info_new ();
+  g_file_info_set_file_type (info, target ? G_FILE_TYPE_SYMBOLIC_LINK : G_FILE_TYPE_REGULAR);
+  g_file_info_set_size (info, (goffset) size);
+  g_file_info_set_attribute_uint32 (info, "unix::uid", uid);
+  g_file_info_set_attribute_uint32 (info, "unix::gid", gid);
+  g_file_info_set_attribute_uint32 (info, "unix::mode", mode);
+  if (target)
+    {
+      g_file_info_set_attribute_boolean (info, "standard::is-symlink", TRUE);
+      g_file_info_set_symlink_target (info, target);
+    }
+  return info;
+}
+
+/* Content comes from buf (size bytes) or, when buf is NULL and reader is not 0,
+ * from Go. trusted: expected is taken as the checksum and nothing is hashed. */
+gboolean
+shim_write_content (OstreeRepo *repo, const char *expected, uint32_t uid, uint32_t gid,
+                    uint32_t mode, uint64_t size, const char *target,
+                    const uint8_t *flat, size_t flat_len,
+                    const void *buf, uintptr_t reader, gboolean trusted,
+                    guchar *out_csum, GCancellable *c, GError **error)
+{
+  g_autoptr(GFileInfo) info = new_file_info (uid, gid, mode, size, target);
+  g_autoptr(GVariant) xattrs = flat_len ? shim_xattrs_parse (flat, flat_len) : NULL;
+  g_autoptr(GInputStream) in = NULL;
+  if (reader)
+    in = go_stream_new (reader);
+  else if (!target)
+    in = g_memory_input_stream_new_from_data (size ? buf : "", (gssize) size, NULL);
+
+  g_autoptr(GInputStream) stream = NULL;
+  guint64 length = 0;
+  if (!ostree_raw_file_to_content_stream (in, info, xattrs, &stream, &length, c, error))
+    return FALSE;
+
+  g_autofree guchar *csum = NULL;
+  if (!ostree_repo_write_content (repo, expected, stream, length, trusted ? NULL : &csum, c, error))
+    return FALSE;
+  if (csum)
+    memcpy (out_csum, csum, OSTREE_SHA256_DIGEST_LEN);
+  return TRUE;
+}
+
+gboolean
+shim_write_metadata (OstreeRepo *repo, int objtype, const char *expected,
+                     const void *data, size_t len, guchar *out_csum,
+                     gboolean trusted, GCancellable *c, GError **error)
+{
+  const GVariantType *type = ostree_metadata_variant_type ((OstreeObjectType) objtype);
+  g_autoptr(GVariant) v = shim_variant_from_data ((const char *) type, data, len);
+  g_autofree guchar *csum = NULL;
+  if (!ostree_repo_write_metadata (repo, (OstreeObjectType) objtype, expected, v,
+                                   trusted ? NULL : &csum, c, error))
+    return FALSE;
+  if (csum)
+    memcpy (out_csum, csum, OSTREE_SHA256_DIGEST_LEN);
+  return TRUE;
+}
+
+gboolean
+shim_list_refs (OstreeRepo *repo, const char *prefix, int flags, uintptr_t handle,
+                GCancellable *c, GError **error)
+{
+  g_autoptr(GHashTable) refs = NULL;
+  if (!ostree_repo_list_refs_ext (repo, prefix, &refs, (OstreeRepoListRefsExtFlags) flags, c, error))
+    return FALSE;
+  GHashTableIter it;
+  gpointer k, v;
+  g_hash_table_iter_init (&it, refs);
+  while (g_hash_table_iter_next (&it, &k, &v))
+    goStringPair (handle, k, v);
+  return TRUE;
+}
+
+void
+shim_read_file_info (GFileInfo *info, shim_file_info *out)
+{
+  memset (out, 0, sizeof *out);
+  out->uid = g_file_info_get_attribute_uint32 (info, "unix::uid");
+  out->gid = g_file_info_get_attribute_uint32 (info, "unix::gid");
+  out->mode = g_file_info_get_attribute_uint32 (info, "unix::mode");
+  if (g_file_info_get_file_type (info) == G_FILE_TYPE_SYMBOLIC_LINK)
+    out->symlink_target = g_file_info_get_symlink_target (info);
+  else if (g_file_info_has_attribute (info, "standard::size"))
+    out->size = g_file_info_get_size (info);
+}
+
+int
+shim_stream_fd (GInputStream *in)
+{
+  if (!G_IS_FILE_DESCRIPTOR_BASED (in))
+    return -1;
+  return g_file_descriptor_based_get_fd (G_FILE_DESCRIPTOR_BASED (in));
+}

@@ -1,0 +1,46 @@
+/* C side of the binding: macros, structs with bit fields, variadic functions,
+ * loops that would cross the border once per field, and trampolines for
+ * functions newer than the oldest supported libostree. */
+#ifndef OSTREE_GO_SHIM_H
+#define OSTREE_GO_SHIM_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <gio/gio.h>
+#include <gio/gunixinputstream.h>
+#include <ostree.h>
+
+/* What a GFileInfo says about a file object; strings are the GFileInfo's. */
+typedef struct {
+  uint32_t uid, gid, mode;
+  int64_t size;
+  const char *symlink_target;
+} shim_file_info;
+
+const char *shim_quark (GError *err);
+void *shim_symbol (const char *name);
+
+GVariant *shim_variant_from_data (const char *type, const void *data, size_t len);
+GVariant *shim_vardict_new (size_t n, const char **keys, GVariant **values);
+GVariant *shim_variant_strv (size_t n, const char **strs);
+GVariant *shim_xattrs_parse (const uint8_t *flat, size_t len);
+
+gboolean shim_write_metadata (OstreeRepo *repo, int objtype, const char *expected,
+                              const void *data, size_t len, guchar *out_csum,
+                              gboolean trusted, GCancellable *c, GError **error);
+gboolean shim_write_content (OstreeRepo *repo, const char *expected, uint32_t uid, uint32_t gid,
+                             uint32_t mode, uint64_t size, const char *symlink_target,
+                             const uint8_t *xattrs, size_t xattrs_len,
+                             const void *buf, uintptr_t reader, gboolean trusted,
+                             guchar *out_csum, GCancellable *c, GError **error);
+
+void shim_read_file_info (GFileInfo *info, shim_file_info *out);
+int shim_stream_fd (GInputStream *in);
+
+/* Calls back into Go for every name and checksum. */
+gboolean shim_list_refs (OstreeRepo *repo, const char *prefix, int flags, uintptr_t handle,
+                         GCancellable *c, GError **error);
+
+
+#endif

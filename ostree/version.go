@@ -1,0 +1,89 @@
+package ostree
+
+// #include "shim.h"
+import "C"
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"unsafe"
+)
+
+// Feature names something of libostree that not every supported version has.
+type Feature string
+
+// Features that Supports knows.
+const (
+	FeatureFinalizationLock  Feature = "finalization-lock"  // DeployTreeOptions.Locked, Sysroot.ChangeFinalization (2023.8)
+	FeatureEarlyPruneControl Feature = "early-prune"        // WriteDeploymentsOptions.DisableAutoEarlyPrune (2023.8)
+	FeatureUpdatePostCopy    Feature = "update-post-copy"   // Sysroot.UpdatePostCopy (2023.11)
+	FeatureComposeFS         Feature = "composefs-metadata" // Repo.CommitAddComposeFSMetadata (2024.7)
+	FeatureSoftReboot        Feature = "soft-reboot"        // Deployment.CanSoftReboot (2025.3)
+)
+
+var features = map[Feature]struct{ symbol, since string }{
+	FeatureFinalizationLock:  {"ostree_sysroot_change_finalization", "2023.8"},
+	FeatureEarlyPruneControl: {"ostree_sysroot_change_finalization", "2023.8"},
+	FeatureUpdatePostCopy:    {"ostree_sysroot_update_post_copy", "2023.11"},
+	FeatureComposeFS:         {"ostree_repo_commit_add_composefs_metadata", "2024.7"},
+	FeatureSoftReboot:        {"ostree_sysroot_deployment_can_soft_reboot", "2025.3"},
+}
+
+// Supports reports whether the libostree at run time has f.
+func Supports(f Feature) bool {
+	d, ok := features[f]
+	return ok && symbol(d.symbol) != nil
+}
+
+// unsupported is the error of a method whose C function is missing.
+func unsupported(op string, f Feature) error {
+	return fmt.Errorf("%s: needs libostree %s, have %s: %w", op, features[f].since, Version(), ErrUnsupported)
+}
+
+var symbols sync.Map // name -> unsafe.Pointer
+
+// symbol looks a C function up by name, nil if it is not there.
+func symbol(name string) unsafe.Pointer {
+	if p, ok := symbols.Load(name); ok {
+		return p.(unsafe.Pointer)
+	}
+	c := C.CString(name)
+	defer C.free(unsafe.Pointer(c))
+	p := C.shim_symbol(c)
+	symbols.Store(name, p)
+	return p
+}
+
+// AtLeast reports whether the libostree at run time is year.release or newer.
+//
+// C: ostree_check_version
+func AtLeast(year, release int) bool {
+	if year < 0 || release < 0 {
+		return true
+	}
+	return C.ostree_check_version(C.guint(year), C.guint(release)) != 0
+}
+
+var version = sync.OnceValue(func() string {
+	// libostree answers comparisons only.
+	year := 2022
+	for year < 9999 && AtLeast(year+1, 0) {
+		year++
+	}
+	release := 0
+	for release < 9999 && AtLeast(year, release+1) {
+		release++
+	}
+	return fmt.Sprintf("%d.%d", year, release)
+})
+
+// Version returns the version of the libostree at run time, for example "2022.7".
+func Version() string { return version() }
+
+// HeaderVersion returns the version of the headers that this was compiled with.
+func HeaderVersion() string { return C.OSTREE_VERSION_S }
+
+// Features lists what the libostree compiled with was built with, for example
+// "gpgme", "selinux" or "libarchive": the list that `ostree --version` shows.
+func Features() []string { return strings.Fields(C.OSTREE_BUILT_FEATURES) }
