@@ -19,6 +19,7 @@ TAGS     = containers_image_openpgp$(shell pkg-config --exists libisal 2>/dev/nu
 LDFLAGS  = -X main.version=$(VERSION)
 PACKAGES = ./...
 SUDO     = $(if $(filter 0,$(shell id -u)),,sudo)
+ALL      = $(if $(SUDO),,REQUIRE_ALL=1) JUDGE=$(JUDGE)
 GOTEST   = $(GO) test -tags '$(TAGS)' -timeout 20m
 
 # A clone that belongs to someone else must build too.
@@ -26,7 +27,7 @@ export GOFLAGS := $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-test deps-boot go-version build install test test-race test-root \
+.PHONY: help deps deps-test deps-boot go-version judge build install test test-race test-root \
 	test-container interop fuzz bench cover fmt lint api-coverage demo boot-test chroot-test clean
 
 help: ## List the targets
@@ -62,33 +63,34 @@ install: ## Install program, man pages and completions (DESTDIR, PREFIX, EXTDIR)
 	completion zsh "$$share/zsh/site-functions/_ostree-container"; \
 	completion fish "$$share/fish/vendor_completions.d/ostree-container.fish"
 
-# With CI=true a missing cargo is an error, elsewhere a skip; as an ordinary
-# user, tests that need root skip: test-root runs those.
-test: deps-test build ## Run all tests and interop; as root nothing may skip
-	@$(MAKE) --no-print-directory interop
-	$(if $(SUDO),,REQUIRE_ALL=1) $(GOTEST) $(PACKAGES)
+# The judge of the interop tests is built from crates, kept outside the tree.
+# With CI=true a missing cargo is an error, elsewhere those tests skip.
+judge:
+	@if command -v cargo >/dev/null; then \
+		testdata/deps build interop && \
+		cargo build --quiet --release --locked --manifest-path testdata/judge/Cargo.toml --target-dir '$(CACHE)/judge/target'; \
+	elif [ "$${CI:-}" = true ]; then \
+		echo 'cargo is missing: the interop tests cannot run' >&2; exit 1; \
+	else \
+		echo 'cargo is missing: the interop tests are skipped'; \
+	fi
+JUDGE = $(if $(shell command -v cargo),$(CACHE)/judge/target/release/judge,none)
 
-test-race: deps-test ## Run all tests under the race detector
-	$(if $(SUDO),,REQUIRE_ALL=1) $(GOTEST) -race $(PACKAGES)
+# As an ordinary user, tests that need root skip: test-root runs those.
+test: deps-test build judge ## Run all tests, interop too; as root nothing may skip
+	$(ALL) $(GOTEST) $(PACKAGES)
 
-test-root: deps-test ## Run all tests as root (through sudo if need be)
-	REQUIRE_ALL=1 $(GOTEST) $(if $(SUDO),-exec 'sudo -E') $(PACKAGES)
+test-race: deps-test judge ## Run all tests under the race detector
+	$(ALL) $(GOTEST) -race $(PACKAGES)
+
+test-root: deps-test judge ## Run all tests as root (through sudo if need be)
+	REQUIRE_ALL=1 JUDGE=$(JUDGE) $(GOTEST) $(if $(SUDO),-exec 'sudo -E') $(PACKAGES)
 
 test-container: build deps-boot ## Run what CI runs in Dockerfile.test, over a base made from packages
 	$(SUDO) testdata/chroot/test-container '$(CACHE)'
 
-# The judge is built from crates and kept outside the tree.
-JUDGE = $(CACHE)/judge/target/release/judge
-interop: build ## Compare with the Rust crate ostree-ext, both ways
-	@if command -v cargo >/dev/null; then \
-		cargo build --quiet --release --locked --manifest-path testdata/interop/Cargo.toml --target-dir '$(CACHE)/judge/target' && \
-		echo '+ go test ./testdata/interop' && \
-		JUDGE='$(JUDGE)' REQUIRE_ALL=1 $(GOTEST) ./testdata/interop; \
-	elif [ "$${CI:-}" = true ]; then \
-		echo 'interop: cargo is missing' >&2; exit 1; \
-	else \
-		echo 'interop: skipped, cargo is missing'; \
-	fi
+interop: deps-test judge ## Only the comparison with the Rust crate ostree-ext, both ways
+	REQUIRE_ALL=1 JUDGE=$(JUDGE) $(GOTEST) -run Interop -v $(PACKAGES)
 
 fuzz: go-version ## Run every fuzz target for FUZZTIME (30s)
 	@set -e; for pkg in $$($(GO) list -tags '$(TAGS)' $(PACKAGES)); do \
@@ -101,8 +103,8 @@ fuzz: go-version ## Run every fuzz target for FUZZTIME (30s)
 bench: deps-test ## Run the benchmarks COUNT (6) times, for benchstat
 	$(GOTEST) -run '^$$' -bench . -benchmem -count $(COUNT) $(PACKAGES)
 
-cover: deps-test ## Coverage of all tests: coverage.html and a total
-	$(GOTEST) -coverpkg=./... -coverprofile=coverage.out $(PACKAGES)
+cover: deps-test judge ## Coverage of all tests: coverage.html and a total
+	$(ALL) $(GOTEST) -coverpkg=./... -coverprofile=coverage.out $(PACKAGES)
 	$(GO) tool cover -html=coverage.out -o coverage.html
 	$(GO) tool cover -func=coverage.out | tail -n 1
 
