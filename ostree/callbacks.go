@@ -25,3 +25,13 @@ func goStringPair(h C.uintptr_t, k, v *C.char) {
 type stringPairs struct{ fn func(k, v string) }
 
 func (p *stringPairs) add(k, v string) { p.fn(k, v) }
+
+//export goObjectName
+func goObjectName(h C.uintptr_t, checksum *C.char, objtype C.int) {
+	cgo.Handle(h).Value().(*objectNames).fn(C.GoString(checksum), ObjectType(objtype))
+}
+
+// objectNames collects what goObjectName is called with.
+type objectNames struct {
+	fn func(checksum string, t ObjectType)
+}

@@ -6,6 +6,8 @@ import "C"
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"sync/atomic"
 	"unsafe"
 )
@@ -54,8 +56,9 @@ func ParseMode(s string) (Mode, error) {
 // Repo is an open repository. Methods may be called from several goroutines
 // unless they say otherwise. It holds file descriptors: Close it.
 type Repo struct {
-	h     handle
-	inTxn atomic.Bool
+	h       handle
+	inTxn   atomic.Bool
+	sysroot *Sysroot // keeps alive what libostree points back to
 }
 
 func (r *Repo) handle() *handle {
@@ -151,7 +154,15 @@ func (r *Repo) with(fn func(*C.OstreeRepo)) bool {
 //
 // C: ostree_repo_get_path
 func (r *Repo) Path() (path string) {
-	r.with(func(c *C.OstreeRepo) { path = filePath(C.ostree_repo_get_path(c)) })
+	r.with(func(c *C.OstreeRepo) {
+		path = filePath(C.ostree_repo_get_path(c))
+		// A repository opened below a descriptor, as a Sysroot's is, knows that only.
+		if strings.HasPrefix(path, "/proc/self/fd/") {
+			if p, err := os.Readlink(strings.TrimSuffix(path, "/.")); err == nil {
+				path = p
+			}
+		}
+	})
 	return path
 }
 

@@ -241,3 +241,103 @@ shim_stream_fd (GInputStream *in)
     return -1;
   return g_file_descriptor_based_get_fd (G_FILE_DESCRIPTOR_BASED (in));
 }
+
+void
+shim_reachable_add (GHashTable *set, const char *checksum, int objtype)
+{
+  g_hash_table_add (set, g_variant_ref_sink (
+      ostree_object_name_serialize (checksum, (OstreeObjectType) objtype)));
+}
+
+int
+shim_reachable_contains (GHashTable *set, const char *checksum, int objtype)
+{
+  g_autoptr(GVariant) key = g_variant_ref_sink (
+      ostree_object_name_serialize (checksum, (OstreeObjectType) objtype));
+  return g_hash_table_contains (set, key);
+}
+
+/* Keys of such sets are serialized object names. */
+void
+shim_object_set_each (GHashTable *set, uintptr_t handle)
+{
+  GHashTableIter it;
+  gpointer k;
+  g_hash_table_iter_init (&it, set);
+  while (g_hash_table_iter_next (&it, &k, NULL))
+    {
+      const char *checksum;
+      OstreeObjectType t;
+      ostree_object_name_deserialize (k, &checksum, &t);
+      goObjectName (handle, (char *) checksum, (int) t);
+    }
+}
+
+gboolean
+shim_list_objects (OstreeRepo *repo, int flags, uintptr_t handle, GCancellable *c, GError **error)
+{
+  g_autoptr(GHashTable) set = NULL;
+  if (!ostree_repo_list_objects (repo, (OstreeRepoListObjectsFlags) flags, &set, c, error))
+    return FALSE;
+  shim_object_set_each (set, handle);
+  return TRUE;
+}
+
+gboolean
+shim_sysroot_update_post_copy (void *fn, OstreeSysroot *s, GCancellable *c, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, GCancellable *, GError **)) fn) (s, c, error);
+}
+
+gboolean
+shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *d, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, GError **)) fn) (s, d, error);
+}
+
+gboolean
+shim_deployment_bool (void *fn, OstreeDeployment *d)
+{
+  return ((gboolean (*) (OstreeDeployment *)) fn) (d);
+}
+
+gboolean
+shim_sysroot_deployment_bool (void *fn, OstreeSysroot *s, OstreeDeployment *d)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *)) fn) (s, d);
+}
+
+gboolean
+shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d,
+                            GCancellable *c, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, GCancellable *, GError **)) fn) (s, d, c, error);
+}
+
+gboolean
+shim_deploy_tree (OstreeSysroot *s, gboolean stage, const char *osname, const char *revision,
+                  GKeyFile *origin, OstreeDeployment *merge, char **kargs, char **initrds,
+                  gboolean locked, OstreeDeployment **out, GCancellable *c, GError **error)
+{
+  OstreeSysrootDeployTreeOpts opts = {
+    .override_kernel_argv = kargs,
+    .overlay_initrds = initrds,
+  };
+  /* The first of the reserved flags is "locked" since 2023.8. */
+  ((gboolean *) &opts)[0] = locked;
+  return (stage ? ostree_sysroot_stage_tree_with_options : ostree_sysroot_deploy_tree_with_options)
+    (s, osname, revision, origin, merge, &opts, out, c, error);
+}
+
+gboolean
+shim_write_deployments (OstreeSysroot *s, OstreeDeployment **list, size_t n, gboolean postclean,
+                        gboolean no_early_prune, GCancellable *c, GError **error)
+{
+  OstreeSysrootWriteDeploymentsOpts opts = { .do_postclean = postclean };
+  /* The second flag is "disable_auto_early_prune" since 2023.8. */
+  ((gboolean *) &opts)[1] = no_early_prune;
+  g_autoptr(GPtrArray) a = g_ptr_array_new_with_free_func (g_object_unref);
+  for (size_t i = 0; i < n; i++)
+    g_ptr_array_add (a, g_object_ref (list[i]));
+  return ostree_sysroot_write_deployments_with_options (s, a, &opts, c, error);
+}

@@ -35,6 +35,26 @@ gboolean shim_write_content (OstreeRepo *repo, const char *expected, uint32_t ui
                              const void *buf, uintptr_t reader, gboolean trusted,
                              guchar *out_csum, GCancellable *c, GError **error);
 
+void shim_reachable_add (GHashTable *set, const char *checksum, int objtype);
+int shim_reachable_contains (GHashTable *set, const char *checksum, int objtype);
+void shim_object_set_each (GHashTable *set, uintptr_t handle);
+gboolean shim_list_objects (OstreeRepo *repo, int flags, uintptr_t handle,
+                            GCancellable *c, GError **error);
+
+/* Newer than 2022.7: fn is the looked-up symbol. */
+gboolean shim_sysroot_update_post_copy (void *fn, OstreeSysroot *s, GCancellable *c, GError **error);
+gboolean shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *d, GError **error);
+gboolean shim_deployment_bool (void *fn, OstreeDeployment *d);
+gboolean shim_sysroot_deployment_bool (void *fn, OstreeSysroot *s, OstreeDeployment *d);
+gboolean shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d,
+                                     GCancellable *c, GError **error);
+
+gboolean shim_deploy_tree (OstreeSysroot *s, gboolean stage, const char *osname, const char *revision,
+                           GKeyFile *origin, OstreeDeployment *merge, char **kargs, char **initrds,
+                           gboolean locked, OstreeDeployment **out, GCancellable *c, GError **error);
+gboolean shim_write_deployments (OstreeSysroot *s, OstreeDeployment **list, size_t n, gboolean postclean,
+                                 gboolean no_early_prune, GCancellable *c, GError **error);
+
 void shim_read_file_info (GFileInfo *info, shim_file_info *out);
 int shim_stream_fd (GInputStream *in);
 

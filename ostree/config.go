@@ -1,0 +1,88 @@
+package ostree
+
+// #include "shim.h"
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"unsafe"
+
+	"github.com/ostree-container/ostree-container/keyfile"
+)
+
+// keyFileFromC copies a GKeyFile that stays C's; nil for NULL.
+func keyFileFromC(k *C.GKeyFile) (*keyfile.File, error) {
+	if k == nil {
+		return nil, nil //nolint:nilnil // no key file is not an error
+	}
+	var n C.gsize
+	p := C.g_key_file_to_data(k, &n, nil)
+	defer C.g_free(C.gpointer(unsafe.Pointer(p)))
+	return keyfile.Parse(C.GoBytes(unsafe.Pointer(p), C.int(n)))
+}
+
+// keyFileToC makes a GKeyFile that the caller unrefs; NULL for nil.
+func keyFileToC(f *keyfile.File) (*C.GKeyFile, error) {
+	if f == nil {
+		return nil, nil //nolint:nilnil // no key file is not an error
+	}
+	data := f.Bytes()
+	k := C.g_key_file_new()
+	var gerr *C.GError
+	const flags = C.G_KEY_FILE_KEEP_COMMENTS | C.G_KEY_FILE_KEEP_TRANSLATIONS
+	var a arena
+	defer a.free()
+	p := C.CBytes(data)
+	a.ptrs = append(a.ptrs, p)
+	if C.g_key_file_load_from_data(k, (*C.gchar)(p), C.gsize(len(data)), flags, &gerr) == 0 {
+		C.g_key_file_unref(k)
+		return nil, takeError("key file", gerr)
+	}
+	return k, nil
+}
+
+func keyFileFree(k *C.GKeyFile) {
+	if k != nil {
+		C.g_key_file_unref(k)
+	}
+}
+
+// Config returns a copy of the repository's config, as read when it was opened or last reloaded.
+//
+// C: ostree_repo_copy_config
+func (r *Repo) Config() (*keyfile.File, error) {
+	var k *C.GKeyFile
+	if !r.with(func(c *C.OstreeRepo) { k = C.ostree_repo_copy_config(c) }) {
+		return nil, fmt.Errorf("read repository config: %w", ErrClosed)
+	}
+	defer keyFileFree(k)
+	return keyFileFromC(k)
+}
+
+// WriteConfig replaces the config file and reloads it. Remotes kept in remotes.d may not be in it.
+//
+// C: ostree_repo_write_config
+func (r *Repo) WriteConfig(f *keyfile.File) error {
+	const op = "write repository config"
+	if f == nil {
+		return fmt.Errorf("%s: %w: nil", op, ErrInvalidArgument)
+	}
+	k, err := keyFileToC(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	defer keyFileFree(k)
+	return callFast(context.Background(), op, func(e **C.GError) C.gboolean {
+		return C.ostree_repo_write_config(r.c(), k, e)
+	}, r.handle())
+}
+
+// ReloadConfig reads the config file again.
+//
+// C: ostree_repo_reload_config
+func (r *Repo) ReloadConfig(ctx context.Context) error {
+	return call(ctx, "reload repository config", func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.ostree_repo_reload_config(r.c(), c, e)
+	}, r.handle())
+}

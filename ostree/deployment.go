@@ -1,0 +1,362 @@
+package ostree
+
+// #include "shim.h"
+import "C"
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"github.com/ostree-container/ostree-container/keyfile"
+)
+
+// Deployment is one bootable checkout of a commit in a Sysroot, as it was when
+// the Sysroot was loaded. Methods are for one goroutine at a time.
+type Deployment struct {
+	h       handle
+	sysroot *Sysroot
+}
+
+// takeDeployment owns p; nil for NULL.
+func (s *Sysroot) takeDeployment(p *C.OstreeDeployment) *Deployment {
+	if p == nil {
+		return nil
+	}
+	d := &Deployment{sysroot: s}
+	d.h.own(unsafe.Pointer(p), objectUnref)
+	return d
+}
+
+// refDeployment takes a reference to p, which stays C's.
+func (s *Sysroot) refDeployment(p *C.OstreeDeployment) *Deployment {
+	if p == nil {
+		return nil
+	}
+	return s.takeDeployment((*C.OstreeDeployment)(C.g_object_ref(C.gpointer(unsafe.Pointer(p)))))
+}
+
+func (d *Deployment) c() *C.OstreeDeployment {
+	if d == nil {
+		return nil
+	}
+	return (*C.OstreeDeployment)(d.h.ptr)
+}
+
+func (d *Deployment) handle() *handle {
+	if d == nil {
+		return nil
+	}
+	return &d.h
+}
+
+// Deployments returns the deployments in boot order: the default first. Nil before Load.
+//
+// C: ostree_sysroot_get_deployments
+func (s *Sysroot) Deployments() (list []*Deployment) {
+	s.withLoaded(func(c *C.OstreeSysroot) {
+		a := C.ostree_sysroot_get_deployments(c)
+		defer C.g_ptr_array_unref(a)
+		for _, p := range unsafe.Slice((*unsafe.Pointer)(unsafe.Pointer(a.pdata)), int(a.len)) {
+			list = append(list, s.refDeployment((*C.OstreeDeployment)(p)))
+		}
+	})
+	return list
+}
+
+// BootedDeployment returns the deployment that is running, nil if none is, or before Load.
+//
+// C: ostree_sysroot_get_booted_deployment
+func (s *Sysroot) BootedDeployment() (d *Deployment) {
+	s.withLoaded(func(c *C.OstreeSysroot) { d = s.refDeployment(C.ostree_sysroot_get_booted_deployment(c)) })
+	return d
+}
+
+// StagedDeployment returns the deployment to be finished at shutdown, nil if there is none, or before Load.
+//
+// C: ostree_sysroot_get_staged_deployment
+func (s *Sysroot) StagedDeployment() (d *Deployment) {
+	s.withLoaded(func(c *C.OstreeSysroot) { d = s.refDeployment(C.ostree_sysroot_get_staged_deployment(c)) })
+	return d
+}
+
+// MergeDeployment returns the deployment of a stateroot that a new one takes its /etc and
+// kernel arguments from: the booted one, else the pending one, else the first. Nil if there is none, or before Load.
+// stateroot "" means the booted one's.
+//
+// C: ostree_sysroot_get_merge_deployment
+func (s *Sysroot) MergeDeployment(stateroot string) (d *Deployment) {
+	var a arena
+	defer a.free()
+	name := a.opt(stateroot)
+	if a.err != nil {
+		return nil
+	}
+	s.withLoaded(func(c *C.OstreeSysroot) {
+		if name != nil || C.ostree_sysroot_get_booted_deployment(c) != nil {
+			d = s.takeDeployment(C.ostree_sysroot_get_merge_deployment(c, name))
+		}
+	})
+	return d
+}
+
+// QueryDeploymentsFor returns the deployments of a stateroot ("": the booted one's)
+// before and after the booted one in boot order; each may be nil.
+//
+// C: ostree_sysroot_query_deployments_for
+func (s *Sysroot) QueryDeploymentsFor(stateroot string) (pending, rollback *Deployment) {
+	var a arena
+	defer a.free()
+	name := a.opt(stateroot)
+	if a.err != nil {
+		return nil, nil
+	}
+	s.withLoaded(func(c *C.OstreeSysroot) {
+		if name == nil && C.ostree_sysroot_get_booted_deployment(c) == nil {
+			return
+		}
+		var p, r *C.OstreeDeployment
+		C.ostree_sysroot_query_deployments_for(c, name, &p, &r)
+		pending, rollback = s.takeDeployment(p), s.takeDeployment(r)
+	})
+	return pending, rollback
+}
+
+// Index returns the place in boot order, from 0; -1 for one not written yet.
+//
+// C: ostree_deployment_get_index
+func (d *Deployment) Index() int {
+	defer runtime.KeepAlive(d)
+	return int(C.ostree_deployment_get_index(d.c()))
+}
+
+// Stateroot returns the name of the group of deployments that share /var (osname).
+//
+// C: ostree_deployment_get_osname
+func (d *Deployment) Stateroot() string {
+	defer runtime.KeepAlive(d)
+	return C.GoString(C.ostree_deployment_get_osname(d.c()))
+}
+
+// Checksum returns the commit, 64 hex digits.
+//
+// C: ostree_deployment_get_csum
+func (d *Deployment) Checksum() string {
+	defer runtime.KeepAlive(d)
+	return C.GoString(C.ostree_deployment_get_csum(d.c()))
+}
+
+// BootChecksum returns the checksum of kernel and initramfs; "" for a staged one.
+//
+// C: ostree_deployment_get_bootcsum
+func (d *Deployment) BootChecksum() string {
+	defer runtime.KeepAlive(d)
+	if p := C.ostree_deployment_get_bootcsum(d.c()); p != nil {
+		return C.GoString(p)
+	}
+	return ""
+}
+
+// DeploySerial tells deployments of one commit in one stateroot apart, from 0.
+//
+// C: ostree_deployment_get_deployserial
+func (d *Deployment) DeploySerial() int {
+	defer runtime.KeepAlive(d)
+	return int(C.ostree_deployment_get_deployserial(d.c()))
+}
+
+// BootSerial tells deployments with one BootChecksum apart; -1 for one not written yet.
+//
+// C: ostree_deployment_get_bootserial
+func (d *Deployment) BootSerial() int {
+	defer runtime.KeepAlive(d)
+	return int(C.ostree_deployment_get_bootserial(d.c()))
+}
+
+// IsStaged reports whether the deployment is to be finished at shutdown.
+//
+// C: ostree_deployment_is_staged
+func (d *Deployment) IsStaged() bool {
+	defer runtime.KeepAlive(d)
+	return C.ostree_deployment_is_staged(d.c()) != 0
+}
+
+// IsPinned reports whether SimpleWriteDeployment and cleanup keep the deployment.
+//
+// C: ostree_deployment_is_pinned
+func (d *Deployment) IsPinned() bool {
+	defer runtime.KeepAlive(d)
+	return C.ostree_deployment_is_pinned(d.c()) != 0
+}
+
+// IsBooted reports whether the deployment is the running one.
+func (d *Deployment) IsBooted() bool { return d.Equal(d.sysroot.BootedDeployment()) }
+
+// Equal reports whether both have the same stateroot, commit and serial. Nil equals nothing.
+//
+// C: ostree_deployment_equal
+func (d *Deployment) Equal(o *Deployment) bool {
+	if d == nil || o == nil {
+		return false
+	}
+	defer runtime.KeepAlive(d)
+	defer runtime.KeepAlive(o)
+	return C.ostree_deployment_equal(C.gconstpointer(d.c()), C.gconstpointer(o.c())) != 0
+}
+
+// Clone returns a copy that can be changed without touching what the Sysroot holds.
+//
+// C: ostree_deployment_clone
+func (d *Deployment) Clone() *Deployment {
+	defer runtime.KeepAlive(d)
+	return d.sysroot.takeDeployment(C.ostree_deployment_clone(d.c()))
+}
+
+// Path returns the deployment's directory relative to the sysroot, "ostree/deploy/NAME/deploy/CHECKSUM.SERIAL".
+//
+// C: ostree_sysroot_get_deployment_dirpath
+func (d *Deployment) Path() (path string) {
+	defer runtime.KeepAlive(d)
+	d.sysroot.with(func(c *C.OstreeSysroot) {
+		path = takeString(C.ostree_sysroot_get_deployment_dirpath(c, d.c()))
+	})
+	return path
+}
+
+// OriginPath returns the path of the origin file relative to the sysroot.
+//
+// C: ostree_deployment_get_origin_relpath
+func (d *Deployment) OriginPath() string {
+	defer runtime.KeepAlive(d)
+	return takeString(C.ostree_deployment_get_origin_relpath(d.c()))
+}
+
+// Origin returns a copy of the origin, nil if there is none.
+//
+// C: ostree_deployment_get_origin
+func (d *Deployment) Origin() (*keyfile.File, error) {
+	defer runtime.KeepAlive(d)
+	f, err := keyFileFromC(C.ostree_deployment_get_origin(d.c()))
+	if err != nil {
+		return nil, fmt.Errorf("origin of %s: %w", d.Path(), err)
+	}
+	return f, nil
+}
+
+// SetOrigin replaces the origin in memory; nil removes it. Sysroot.WriteOriginFile writes it.
+//
+// C: ostree_deployment_set_origin
+func (d *Deployment) SetOrigin(origin *keyfile.File) error {
+	k, err := keyFileToC(origin)
+	if err != nil {
+		return fmt.Errorf("set origin: %w", err)
+	}
+	defer keyFileFree(k)
+	defer runtime.KeepAlive(d)
+	C.ostree_deployment_set_origin(d.c(), k)
+	return nil
+}
+
+// BootConfig returns a key of the boot loader entry ("title", "options", "linux", "initrd", ...); "" if it is not there.
+//
+// C: ostree_bootconfig_parser_get
+func (d *Deployment) BootConfig(key string) string {
+	var a arena
+	defer a.free()
+	ckey := a.str(key)
+	defer runtime.KeepAlive(d)
+	b := C.ostree_deployment_get_bootconfig(d.c())
+	if b == nil || a.err != nil {
+		return ""
+	}
+	if p := C.ostree_bootconfig_parser_get(b, ckey); p != nil {
+		return C.GoString(p)
+	}
+	return ""
+}
+
+// KernelArgs returns the kernel arguments of the boot loader entry.
+func (d *Deployment) KernelArgs() *KernelArgs { return ParseKernelArgs(d.BootConfig("options")) }
+
+// UnlockedState says whether and how /usr of a deployment may be changed.
+type UnlockedState int
+
+// Values of UnlockedState.
+const (
+	UnlockedNone        UnlockedState = C.OSTREE_DEPLOYMENT_UNLOCKED_NONE        // read-only
+	UnlockedDevelopment UnlockedState = C.OSTREE_DEPLOYMENT_UNLOCKED_DEVELOPMENT // writable, dropped at reboot
+	UnlockedHotfix      UnlockedState = C.OSTREE_DEPLOYMENT_UNLOCKED_HOTFIX      // writable, kept over reboots
+	UnlockedTransient   UnlockedState = C.OSTREE_DEPLOYMENT_UNLOCKED_TRANSIENT   // writable in a mount namespace of its own
+)
+
+// String returns libostree's name of the state.
+//
+// C: ostree_deployment_unlocked_state_to_string
+func (u UnlockedState) String() string {
+	if u < UnlockedNone || u > UnlockedTransient {
+		return fmt.Sprintf("UnlockedState(%d)", int(u))
+	}
+	return C.GoString(C.ostree_deployment_unlocked_state_to_string(C.OstreeDeploymentUnlockedState(u)))
+}
+
+// UnlockedState returns the state.
+//
+// C: ostree_deployment_get_unlocked
+func (d *Deployment) UnlockedState() UnlockedState {
+	defer runtime.KeepAlive(d)
+	return UnlockedState(C.ostree_deployment_get_unlocked(d.c()))
+}
+
+// IsFinalizationLocked reports whether a staged deployment is kept from being finished at shutdown. Needs
+// libostree 2023.8; false where that is missing.
+//
+// C: ostree_deployment_is_finalization_locked
+func (d *Deployment) IsFinalizationLocked() bool {
+	fn := symbol("ostree_deployment_is_finalization_locked")
+	if fn == nil {
+		return false
+	}
+	defer runtime.KeepAlive(d)
+	return C.shim_deployment_bool(fn, d.c()) != 0
+}
+
+// CanSoftReboot reports whether a reboot of user space alone can switch to the deployment. Needs libostree 2025.3.
+//
+// C: ostree_sysroot_deployment_can_soft_reboot
+func (d *Deployment) CanSoftReboot() (bool, error) {
+	const op = "can soft reboot"
+	fn := symbol(features[FeatureSoftReboot].symbol)
+	if fn == nil {
+		return false, unsupported(op, FeatureSoftReboot)
+	}
+	var can bool
+	defer runtime.KeepAlive(d)
+	if !d.sysroot.withLoaded(func(c *C.OstreeSysroot) { can = C.shim_sysroot_deployment_bool(fn, c, d.c()) != 0 }) {
+		return false, fmt.Errorf("%s: %w", op, ErrNotLoaded)
+	}
+	return can, nil
+}
+
+// checkStateroot refuses names that would not be one directory.
+func checkStateroot(name string) error {
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%w: stateroot %q", ErrInvalidArgument, name)
+	}
+	return nil
+}
+
+var errNilDeployment = errors.New("no deployment")
+
+// deploymentOp enters C for a method of the sysroot on one deployment.
+func (s *Sysroot) deploymentOp(ctx context.Context, op string, d *Deployment, fn func(*C.GCancellable, **C.GError) C.gboolean) error {
+	if d == nil {
+		return fmt.Errorf("%s: %w: %w", op, ErrInvalidArgument, errNilDeployment)
+	}
+	if err := s.checkLoaded(op); err != nil {
+		return err
+	}
+	return call(ctx, op+" "+d.Path(), fn, s.handle(), d.handle())
+}

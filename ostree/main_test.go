@@ -1,0 +1,132 @@
+package ostree_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+func TestMain(m *testing.M) {
+	os.Setenv("OSTREE_SYSROOT_DEBUG", "mutable-deployments,no-xattrs")
+	before := openFDs()
+	code := m.Run()
+	if code == 0 {
+		if after := settle(func() bool { return openFDs() <= before }); !after {
+			fmt.Fprintf(os.Stderr, "descriptors left open: %d before, %d after\n", before, openFDs())
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// openFDs counts the descriptors of files; those of the Go and GLib runtimes come and go.
+func openFDs() int {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	n := 0
+	for _, e := range list {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(target, "anon_inode:") {
+			n++
+		}
+	}
+	return n
+}
+
+// settle collects garbage until ok, for a few seconds.
+func settle(ok func() bool) bool {
+	for range 50 {
+		runtime.GC()
+		if ok() {
+			return true
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return false
+}
+
+// need skips without a program or privilege, and fails where all must be there.
+func need(t testing.TB, what string, have bool) {
+	t.Helper()
+	if have {
+		return
+	}
+	if os.Getenv("REQUIRE_ALL") == "1" {
+		t.Fatalf("needs %s", what)
+	}
+	t.Skipf("needs %s", what)
+}
+
+func needRoot(t testing.TB) { t.Helper(); need(t, "root", os.Getuid() == 0) }
+
+// judge runs the ostree command and returns what it prints.
+func judge(t testing.TB, args ...string) string {
+	t.Helper()
+	_, err := exec.LookPath("ostree")
+	need(t, "the ostree command", err == nil)
+	out, err := exec.Command("ostree", args...).CombinedOutput()
+	require.NoError(t, err, "ostree %s\n%s", strings.Join(args, " "), out)
+	return string(out)
+}
+
+func fsck(t testing.TB, r *ostree.Repo) { t.Helper(); judge(t, "fsck", "-q", "--repo", r.Path()) }
+
+// newRepo makes a repository that is closed when the test ends.
+func newRepo(t testing.TB, mode ostree.Mode) *ostree.Repo {
+	t.Helper()
+	r, err := ostree.CreateRepo(t.Context(), filepath.Join(t.TempDir(), "repo"), mode)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, r.Close()) })
+	return r
+}
+
+// writeTree makes files below a new directory; names ending in "/" are directories, and content after "-> " makes a symlink.
+func writeTree(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o755))
+	for name, content := range files {
+		p := filepath.Join(dir, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(p), 0o755))
+		switch target, link := strings.CutPrefix(content, "-> "); {
+		case strings.HasSuffix(name, "/"):
+			require.NoError(t, os.MkdirAll(p, 0o755))
+		case link:
+			require.NoError(t, os.Symlink(target, p))
+		default:
+			require.NoError(t, os.WriteFile(p, []byte(content), 0o644))
+		}
+	}
+	return dir
+}
+
+// judgeCommit commits a directory with the ostree command.
+func judgeCommit(t testing.TB, repo, branch, dir string, args ...string) string {
+	t.Helper()
+	return strings.TrimSpace(judge(t, append([]string{"commit", "--repo", repo, "-b", branch, "--owner-uid=0", "--owner-gid=0",
+		"--no-xattrs", "--timestamp=2024-02-03 04:05:06 +0000", dir}, args...)...))
+}
+
+// osTree is the least that can be deployed.
+func osTree(version string) map[string]string {
+	return map[string]string{
+		"usr/lib/modules/6.1.0/vmlinuz":       "kernel " + version,
+		"usr/lib/modules/6.1.0/initramfs.img": "initramfs " + version,
+		"usr/lib/os-release":                  "NAME=Test\nID=test\nVERSION_ID=" + version + "\nPRETTY_NAME=\"Test " + version + "\"\n",
+		"usr/etc/hostname":                    "host\n",
+		"usr/etc/version":                     version + "\n",
+		"usr/bin/sh":                          "#!" + version,
+		"boot/":                               "", "proc/": "", "sys/": "", "dev/": "", "run/": "", "tmp/": "", "var/": "", "sysroot/": "",
+		"ostree": "-> sysroot/ostree",
+	}
+}
