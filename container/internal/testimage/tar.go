@@ -286,7 +286,7 @@ func writeMember(w io.Writer, m Member) error {
 	recs = append(recs, m.PAX...)
 	if len(recs) > 0 {
 		_, base := split(m.Name)
-		if err := writeRecords(w, 'x', "PaxHeaders.0/"+cut(base, 80), recs); err != nil {
+		if err := writeRecords(w, 'x', "PaxHeaders.0/_"+cut(base, 80), recs); err != nil {
 			return err
 		}
 	}
