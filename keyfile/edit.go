@@ -161,7 +161,6 @@ func (f *File) RemoveGroup(group string) error {
 	return nil
 }
 
-
 // commentsHeader reports whether the comment at index i belongs to a block
 // that ends directly above the header of another group.
 func (f *File) commentsHeader(i int) bool {

@@ -29,11 +29,11 @@ const (
 // line is one line of the file. What Bytes writes is raw and eol.
 type line struct {
 	kind  lineKind
-	raw   string // as read, without its end
-	eol   string // "\n", "\r\n", or "" (last line of a file without final newline)
+	raw   string   // as read, without its end
+	eol   string   // "\n", "\r\n", or "" (last line of a file without final newline)
 	group *members // nil before the first group
-	key   string // with its locale in brackets, if any
-	value int    // where in raw the value starts
+	key   string   // with its locale in brackets, if any
+	value int      // where in raw the value starts
 }
 
 func (l *line) text() string    { return l.raw[l.value:] }

@@ -43,10 +43,10 @@ func (f *File) SetIntList(group, key string, values []int) error {
 	return setList(f, group, key, values, strconv.Itoa)
 }
 
-// Int64 returns a decimal number of 64 bits, written as [File.Int] describes.
-// Unlike GLib, which gives 0 or the nearest number, it returns
-// [ErrInvalidValue] for what is no number or out of range; also
-// [ErrGroupNotFound] and [ErrKeyNotFound]. C: g_key_file_get_int64
+// Int64 returns a decimal number of 64 bits; unlike with [File.Int] nothing
+// may follow it. It returns [ErrGroupNotFound], [ErrKeyNotFound], or
+// [ErrInvalidValue] for what is no number or out of range, where GLib gives
+// the nearest number. C: g_key_file_get_int64
 func (f *File) Int64(group, key string) (int64, error) {
 	return scalar(f, group, key, parseInt64)
 }
@@ -110,10 +110,10 @@ const (
 	cSpace = asciiSpace + "\v"
 )
 
-// number cuts the sign and digits out of s by strtol's rules, and GLib's: the
-// end or a blank must follow. Nothing but blanks counts as 0, which can
-// happen in a list only.
-func number(s string) (digits string, ok bool) {
+// parseInt follows strtol and GLib's check of what is behind the number:
+// nothing, or a blank. Nothing but blanks counts as 0, because strtol then
+// leaves its end pointer at the first of them; that can happen in a list only.
+func parseInt(s string) (int, string) {
 	rest := strings.TrimLeft(s, cSpace)
 	end := 0
 	if end < len(rest) && (rest[end] == '-' || rest[end] == '+') {
@@ -123,42 +123,37 @@ func number(s string) (digits string, ok bool) {
 	for end < len(rest) && rest[end] >= '0' && rest[end] <= '9' {
 		end++
 	}
-	if end == first { // strtol leaves its end pointer at the start
-		return "0", s != "" && skipSpace(s, 0) > 0
+	if end == first && skipSpace(s, 0) > 0 {
+		return 0, ""
 	}
-	return rest[:end], end == len(rest) || skipSpace(rest, end) > end
-}
-
-func parseInt(s string) (int, string) {
-	v, why := parseInt64(s)
-	if why == "" && (v < math.MinInt32 || v > math.MaxInt32) {
+	if end == first || end < len(rest) && skipSpace(rest, end) == end {
+		return 0, notANumber
+	}
+	v, err := strconv.ParseInt(rest[:end], 10, 32)
+	if err != nil {
 		return 0, outOfRange
 	}
-	return int(v), why
+	return int(v), ""
 }
 
 func parseInt64(s string) (int64, string) {
-	digits, ok := number(s)
-	if !ok {
-		return 0, notANumber
-	}
-	v, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil {
-		return 0, outOfRange
-	}
-	return v, ""
+	v, err := strconv.ParseInt(s, 10, 64)
+	return v, whyNot(err)
 }
 
 func parseUint64(s string) (uint64, string) {
-	digits, ok := number(s)
-	if !ok {
-		return 0, notANumber
+	v, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 10, 64)
+	return v, whyNot(err)
+}
+
+func whyNot(err error) string {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, strconv.ErrRange):
+		return outOfRange
 	}
-	v, err := strconv.ParseUint(strings.TrimPrefix(digits, "+"), 10, 64)
-	if err != nil {
-		return 0, outOfRange
-	}
-	return v, ""
+	return notANumber
 }
 
 // parseFloat accepts what strtod accepts in the C locale.
@@ -175,8 +170,8 @@ func parseFloat(s string) (float64, string) {
 		t += "p0" // optional in C, not in Go
 	}
 	v, err := strconv.ParseFloat(t, 64)
-	if err != nil && !errors.Is(err, strconv.ErrRange) {
-		return 0, notANumber
+	if why := whyNot(err); why == notANumber {
+		return 0, why
 	}
 	return v, ""
 }
