@@ -20,6 +20,24 @@ func (n Notes) Safe() bool {
 // ostree base) and, as the last step, drops empty usr/etc/hostname and
 // usr/etc/resolv.conf. Its arguments are not changed. Labels are not handled.
 func Merge(base *Entry, layers ...*LayerTree) (*Entry, Notes) {
+	root, n := union(base, layers)
+	if etc := root.Lookup("usr/etc"); etc.IsDir() {
+		for _, name := range []string{"hostname", "resolv.conf"} {
+			if f := etc.Children[name]; f != nil && f.Mode&fmtMask == fmtReg && len(f.Content) == 0 {
+				delete(etc.Children, name)
+			}
+		}
+	}
+	return root, n
+}
+
+// MergeRaw is Merge without the last step.
+func MergeRaw(base *Entry, layers ...*LayerTree) *Entry {
+	root, _ := union(base, layers)
+	return root
+}
+
+func union(base *Entry, layers []*LayerTree) (*Entry, Notes) {
 	var n Notes
 	var root *Entry
 	if base != nil {
@@ -29,13 +47,6 @@ func Merge(base *Entry, layers ...*LayerTree) (*Entry, Notes) {
 	for _, l := range layers {
 		n.EmptyXattr = n.EmptyXattr || hasEmptyXattr(l.Root)
 		root = n.union(root, l.Root)
-	}
-	if etc := root.Lookup("usr/etc"); etc.IsDir() {
-		for _, name := range []string{"hostname", "resolv.conf"} {
-			if f := etc.Children[name]; f != nil && f.Mode&fmtMask == fmtReg && len(f.Content) == 0 {
-				delete(etc.Children, name)
-			}
-		}
 	}
 	return root, n
 }
