@@ -137,12 +137,12 @@ func parseInt(s string) (int, string) {
 }
 
 func parseInt64(s string) (int64, string) {
-	v, err := strconv.ParseInt(s, 10, 64)
+	v, err := strconv.ParseInt(strings.TrimLeft(s, cSpace), 10, 64)
 	return v, whyNot(err)
 }
 
 func parseUint64(s string) (uint64, string) {
-	v, err := strconv.ParseUint(strings.TrimPrefix(s, "+"), 10, 64)
+	v, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimLeft(s, cSpace), "+"), 10, 64)
 	return v, whyNot(err)
 }
 

@@ -106,13 +106,19 @@ func (g *members) add(l *line) {
 }
 
 // groupHeader returns what stands between the brackets of a line that has the
-// form of a group header.
+// form of a group header. Behind it may be blanks and, since GLib steps over
+// them, stray UTF-8 continuation bytes.
 func groupHeader(s string) (string, bool) {
 	if s[0] != '[' {
 		return "", false
 	}
 	name, rest, ok := strings.Cut(s[1:], "]")
-	return name, ok && strings.Trim(rest, " \t") == ""
+	for i := range len(rest) {
+		if c := rest[i]; c != ' ' && c != '\t' && utf8.RuneStart(c) {
+			return "", false
+		}
+	}
+	return name, ok
 }
 
 // encodingKey is the one key that GLib looks at while it reads, in the first
