@@ -1,6 +1,6 @@
 package ostree
 
-// #include <stdint.h>
+// #include "shim.h"
 import "C"
 
 import (
@@ -34,4 +34,48 @@ func goObjectName(h C.uintptr_t, checksum *C.char, objtype C.int) {
 // objectNames collects what goObjectName is called with.
 type objectNames struct {
 	fn func(checksum string, t ObjectType)
+}
+
+// goFilter decides on an entry; the owner and mode in info may change.
+//
+//export goFilter
+func goFilter(h C.uintptr_t, path *C.char, info *C.shim_file_info) C.int {
+	fi := infoFromC(info)
+	res := cgo.Handle(h).Value().(*entryCallbacks).runFilter(C.GoString(path), &fi)
+	info.uid, info.gid, info.mode = C.uint32_t(fi.UID), C.uint32_t(fi.GID), C.uint32_t(fi.Mode)
+	return C.int(res)
+}
+
+// goXattrs returns a new "a(ayay)".
+//
+//export goXattrs
+func goXattrs(h C.uintptr_t, path *C.char, info *C.shim_file_info) *C.GVariant {
+	flat := cgo.Handle(h).Value().(*entryCallbacks).runXattrs(C.GoString(path), infoFromC(info))
+	return C.shim_xattrs_parse((*C.uint8_t)(bytesPtr(flat)), C.size_t(len(flat)))
+}
+
+func infoFromC(raw *C.shim_file_info) FileInfo {
+	fi := FileInfo{UID: uint32(raw.uid), GID: uint32(raw.gid), Mode: uint32(raw.mode), Size: int64(raw.size)}
+	if raw.symlink_target != nil {
+		fi.SymlinkTarget = C.GoString(raw.symlink_target)
+	}
+	return fi
+}
+
+//export goDiffEntry
+func goDiffEntry(h C.uintptr_t, kind C.int, path, from, to *C.char) {
+	d := cgo.Handle(h).Value().(*Diff)
+	switch p := C.GoString(path); kind {
+	case 0:
+		d.Modified = append(d.Modified, DiffModified{p, C.GoString(from), C.GoString(to)})
+	case 1:
+		d.Removed = append(d.Removed, p)
+	default:
+		d.Added = append(d.Added, p)
+	}
+}
+
+//export goPullProgress
+func goPullProgress(h C.uintptr_t, fetched, requested, meta C.guint, bytes C.guint64) {
+	cgo.Handle(h).Value().(*pullCallback).run(PullProgress{uint(fetched), uint(requested), uint(meta), uint64(bytes)})
 }

@@ -104,6 +104,61 @@ func ParseCommit(v *Variant) (*Commit, error) {
 // maxUnixTime is the last second of the year 9999, the end of RFC 3339.
 const maxUnixTime = 253402300799
 
+// CommitOptions are what WriteCommit puts into a commit besides its tree.
+type CommitOptions struct {
+	Parent    string    // 64 hex digits, "" for none
+	Subject   string    // first line of the message
+	Body      string    // the rest
+	Metadata  *Variant  // "a{sv}"; nil for none
+	Timestamp time.Time // whole seconds from 1970 on; the zero value means now
+}
+
+// WriteCommit writes a commit object of a tree and returns its checksum. No ref is set. opts may be nil.
+//
+// C: ostree_repo_write_commit_with_time
+func (r *Repo) WriteCommit(ctx context.Context, opts *CommitOptions, root *Tree) (string, error) {
+	const op = "write commit"
+	if opts == nil {
+		opts = &CommitOptions{}
+	}
+	if opts.Parent != "" {
+		if err := ValidateChecksum(opts.Parent); err != nil {
+			return "", fmt.Errorf("%s: parent: %w", op, err)
+		}
+	}
+	for _, s := range []string{opts.Subject, opts.Body} {
+		if err := checkText(s); err != nil {
+			return "", fmt.Errorf("%s: %w", op, err)
+		}
+	}
+	when := opts.Timestamp
+	if when.IsZero() {
+		when = time.Now()
+	}
+	secs := when.Unix()
+	if secs < 0 || secs > maxUnixTime {
+		return "", fmt.Errorf("%s: %w: timestamp %v", op, ErrInvalidArgument, when)
+	}
+	owners := []*handle{r.handle(), root.handle()}
+	if opts.Metadata != nil {
+		if err := opts.Metadata.want("a{sv}"); err != nil {
+			return "", fmt.Errorf("%s: metadata: %w", op, err)
+		}
+		owners = append(owners, opts.Metadata.handle())
+	}
+	var a arena
+	defer a.free()
+	parent, subject, body := a.opt(opts.Parent), a.str(opts.Subject), a.str(opts.Body)
+	var out *C.char
+	err := callFast(ctx, op, func(e **C.GError) C.gboolean {
+		if C.ostree_repo_file_ensure_resolved(root.file(), e) == 0 {
+			return 0
+		}
+		return C.ostree_repo_write_commit_with_time(r.c(), parent, subject, body, opts.Metadata.c(), root.file(), C.guint64(secs), &out, nil, e)
+	}, owners...)
+	return takeString(out), err
+}
+
 // ReadDetachedMetadata returns the "a{sv}" kept beside a commit, nil if there is none.
 //
 // C: ostree_repo_read_commit_detached_metadata

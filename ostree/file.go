@@ -60,11 +60,7 @@ func (r *Repo) LoadFile(ctx context.Context, checksum string) (*File, error) {
 func fileInfo(info *C.GFileInfo) FileInfo {
 	var raw C.shim_file_info
 	C.shim_read_file_info(info, &raw)
-	fi := FileInfo{UID: uint32(raw.uid), GID: uint32(raw.gid), Mode: uint32(raw.mode), Size: int64(raw.size)}
-	if raw.symlink_target != nil {
-		fi.SymlinkTarget = C.GoString(raw.symlink_target)
-	}
-	return fi
+	return infoFromC(&raw)
 }
 
 // xattrs reads an "a(ayay)"; nil gives none.
@@ -75,16 +71,7 @@ func (v *Variant) xattrs() ([]Xattr, error) {
 	if err := v.want("a(ayay)"); err != nil {
 		return nil, err
 	}
-	var out []Xattr
-	for i := range v.Len() {
-		e := v.Child(i)
-		name, value := e.Child(0).Bytes(), e.Child(1).Bytes()
-		if n := len(name); n > 0 && name[n-1] == 0 {
-			name = name[:n-1]
-		}
-		out = append(out, Xattr{Name: string(name), Value: value})
-	}
-	return out, nil
+	return parseXattrs(v.Bytes())
 }
 
 // Read reads content; a symlink has none. Content shorter than Info.Size is io.ErrUnexpectedEOF.

@@ -341,3 +341,174 @@ shim_write_deployments (OstreeSysroot *s, OstreeDeployment **list, size_t n, gbo
     g_ptr_array_add (a, g_object_ref (list[i]));
   return ostree_sysroot_write_deployments_with_options (s, a, &opts, c, error);
 }
+
+gboolean
+shim_mtree_each (OstreeMutableTree *m, gboolean dirs, uintptr_t handle, GError **error)
+{
+  GHashTable *t = dirs ? ostree_mutable_tree_get_subdirs (m) : ostree_mutable_tree_get_files (m);
+  if (!ostree_mutable_tree_check_error (m, error))
+    return FALSE;
+  GHashTableIter it;
+  gpointer k, v;
+  g_hash_table_iter_init (&it, t);
+  while (g_hash_table_iter_next (&it, &k, &v))
+    goStringPair (handle, k, dirs ? "" : v);
+  return TRUE;
+}
+
+gboolean
+shim_mtree_ensure_parents (OstreeMutableTree *m, char **names, size_t n, const char *meta,
+                           OstreeMutableTree **out, GError **error)
+{
+  g_autoptr(GPtrArray) split = g_ptr_array_new ();
+  for (size_t i = 0; i < n; i++)
+    g_ptr_array_add (split, names[i]);
+  return ostree_mutable_tree_ensure_parent_dirs (m, split, meta, out, error);
+}
+
+/* Resolved here, so that its checksums can be read later without failing. */
+gboolean
+shim_write_mtree (OstreeRepo *repo, OstreeMutableTree *m, GFile **out, GCancellable *c, GError **error)
+{
+  return ostree_repo_write_mtree (repo, m, out, c, error);
+}
+
+static OstreeRepoCommitFilterResult
+commit_filter (OstreeRepo *repo, const char *path, GFileInfo *info, gpointer handle)
+{
+  (void) repo;
+  shim_file_info fi;
+  shim_read_file_info (info, &fi);
+  int res = goFilter ((uintptr_t) handle, (char *) path, &fi);
+  g_file_info_set_attribute_uint32 (info, "unix::uid", fi.uid);
+  g_file_info_set_attribute_uint32 (info, "unix::gid", fi.gid);
+  g_file_info_set_attribute_uint32 (info, "unix::mode", fi.mode);
+  return res ? OSTREE_REPO_COMMIT_FILTER_SKIP : OSTREE_REPO_COMMIT_FILTER_ALLOW;
+}
+
+static GVariant *
+commit_xattrs (OstreeRepo *repo, const char *path, GFileInfo *info, gpointer handle)
+{
+  (void) repo;
+  shim_file_info fi;
+  shim_read_file_info (info, &fi);
+  return goXattrs ((uintptr_t) handle, (char *) path, &fi);
+}
+
+OstreeRepoCommitModifier *
+shim_modifier_new (int flags, gboolean filter, gboolean xattrs, uintptr_t handle,
+                   OstreeSePolicy *policy, OstreeRepoDevInoCache *cache)
+{
+  OstreeRepoCommitModifier *m = ostree_repo_commit_modifier_new (
+      (OstreeRepoCommitModifierFlags) flags, filter ? commit_filter : NULL, (gpointer) handle, NULL);
+  if (xattrs)
+    ostree_repo_commit_modifier_set_xattr_callback (m, commit_xattrs, NULL, (gpointer) handle);
+  if (policy)
+    ostree_repo_commit_modifier_set_sepolicy (m, policy);
+  if (cache)
+    ostree_repo_commit_modifier_set_devino_cache (m, cache);
+  return m;
+}
+
+static OstreeRepoCheckoutFilterResult
+checkout_filter (OstreeRepo *repo, const char *path, struct stat *st, gpointer handle)
+{
+  (void) repo;
+  shim_file_info fi = { .uid = st->st_uid, .gid = st->st_gid, .mode = st->st_mode, .size = st->st_size };
+  return goFilter ((uintptr_t) handle, (char *) path, &fi) ? OSTREE_REPO_CHECKOUT_FILTER_SKIP
+                                                          : OSTREE_REPO_CHECKOUT_FILTER_ALLOW;
+}
+
+gboolean
+shim_checkout_at (OstreeRepo *repo, const shim_checkout_options *o, int dfd, const char *path,
+                  const char *commit, GCancellable *c, GError **error)
+{
+  OstreeRepoCheckoutAtOptions opts = {
+    .mode = (OstreeRepoCheckoutMode) o->mode,
+    .overwrite_mode = (OstreeRepoCheckoutOverwriteMode) o->overwrite,
+    .process_whiteouts = o->process_whiteouts,
+    .process_passthrough_whiteouts = o->process_passthrough_whiteouts,
+    .no_copy_fallback = o->no_copy_fallback,
+    .force_copy = o->force_copy,
+    .bareuseronly_dirs = o->bareuseronly_dirs,
+    .force_copy_zerosized = o->force_copy_zerosized,
+    .subpath = o->subpath,
+    .devino_to_csum_cache = o->cache,
+    .sepolicy = o->sepolicy,
+    .sepolicy_prefix = o->sepolicy_prefix,
+  };
+  if (o->filter)
+    {
+      opts.filter = checkout_filter;
+      opts.filter_user_data = (gpointer) o->filter;
+    }
+  return ostree_repo_checkout_at (repo, &opts, dfd, path, commit, c, error);
+}
+
+static void
+diff_path (uintptr_t handle, int kind, GFile *f, const char *from, const char *to)
+{
+  g_autofree char *path = g_file_get_path (f);
+  goDiffEntry (handle, kind, path, (char *) from, (char *) to);
+}
+
+gboolean
+shim_diff (OstreeRepo *repo, const char *from, const char *to, int flags, int uid, int gid,
+           uintptr_t handle, GCancellable *c, GError **error)
+{
+  g_autoptr(GFile) a = NULL;
+  g_autoptr(GFile) b = NULL;
+  if (from && !ostree_repo_read_commit (repo, from, &a, NULL, c, error))
+    return FALSE;
+  if (!ostree_repo_read_commit (repo, to, &b, NULL, c, error))
+    return FALSE;
+  g_autoptr(GPtrArray) modified = g_ptr_array_new_with_free_func ((GDestroyNotify) ostree_diff_item_unref);
+  g_autoptr(GPtrArray) removed = g_ptr_array_new_with_free_func (g_object_unref);
+  g_autoptr(GPtrArray) added = g_ptr_array_new_with_free_func (g_object_unref);
+  OstreeDiffDirsOptions opts = OSTREE_DIFF_DIRS_OPTIONS_INIT;
+  opts.owner_uid = uid;
+  opts.owner_gid = gid;
+  if (!ostree_diff_dirs_with_options ((OstreeDiffFlags) flags, a, b, modified, removed, added, &opts, c, error))
+    return FALSE;
+  for (guint i = 0; i < modified->len; i++)
+    {
+      OstreeDiffItem *d = modified->pdata[i];
+      diff_path (handle, 0, d->src, d->src_checksum, d->target_checksum);
+    }
+  for (guint i = 0; i < removed->len; i++)
+    diff_path (handle, 1, removed->pdata[i], NULL, NULL);
+  for (guint i = 0; i < added->len; i++)
+    diff_path (handle, 2, added->pdata[i], NULL, NULL);
+  return TRUE;
+}
+
+static void
+progress_changed (OstreeAsyncProgress *p, gpointer handle)
+{
+  guint fetched = 0, requested = 0, meta_fetched = 0, scanning = 0;
+  guint64 bytes = 0;
+  ostree_async_progress_get (p, "fetched", "u", &fetched, "requested", "u", &requested,
+                             "metadata-fetched", "u", &meta_fetched, "scanning", "u", &scanning,
+                             "bytes-transferred", "t", &bytes, NULL);
+  goPullProgress ((uintptr_t) handle, fetched, requested, meta_fetched, bytes);
+}
+
+/* A pull iterates the thread's main context: one of its own, so that several
+ * pulls do not run each other's callbacks. */
+gboolean
+shim_pull (OstreeRepo *repo, const char *remote, GVariant *options, uintptr_t handle,
+           GCancellable *c, GError **error)
+{
+  g_autoptr(GMainContext) ctx = g_main_context_new ();
+  g_main_context_push_thread_default (ctx);
+  g_autoptr(OstreeAsyncProgress) p = NULL;
+  if (handle)
+    p = ostree_async_progress_new_and_connect (progress_changed, (gpointer) handle);
+  gboolean ok = ostree_repo_pull_with_options (repo, remote, options, p, c, error);
+  if (p)
+    ostree_async_progress_finish (p);
+  while (g_main_context_iteration (ctx, FALSE))
+    ;
+  g_main_context_pop_thread_default (ctx);
+  return ok;
+}

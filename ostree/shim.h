@@ -55,6 +55,32 @@ gboolean shim_deploy_tree (OstreeSysroot *s, gboolean stage, const char *osname,
 gboolean shim_write_deployments (OstreeSysroot *s, OstreeDeployment **list, size_t n, gboolean postclean,
                                  gboolean no_early_prune, GCancellable *c, GError **error);
 
+gboolean shim_mtree_each (OstreeMutableTree *m, gboolean dirs, uintptr_t handle, GError **error);
+gboolean shim_mtree_ensure_parents (OstreeMutableTree *m, char **names, size_t n, const char *meta,
+                                    OstreeMutableTree **out, GError **error);
+gboolean shim_write_mtree (OstreeRepo *repo, OstreeMutableTree *m, GFile **out,
+                           GCancellable *c, GError **error);
+OstreeRepoCommitModifier *shim_modifier_new (int flags, gboolean filter, gboolean xattrs, uintptr_t handle,
+                                             OstreeSePolicy *policy, OstreeRepoDevInoCache *cache);
+
+/* OstreeRepoCheckoutAtOptions without its padding. */
+typedef struct {
+  int mode, overwrite;
+  int process_whiteouts, process_passthrough_whiteouts, no_copy_fallback, force_copy,
+    bareuseronly_dirs, force_copy_zerosized;
+  const char *subpath;
+  const char *sepolicy_prefix;
+  OstreeSePolicy *sepolicy;
+  OstreeRepoDevInoCache *cache;
+  uintptr_t filter; /* 0 for none */
+} shim_checkout_options;
+gboolean shim_checkout_at (OstreeRepo *repo, const shim_checkout_options *o, int dfd, const char *path,
+                           const char *commit, GCancellable *c, GError **error);
+gboolean shim_diff (OstreeRepo *repo, const char *from, const char *to, int flags, int uid, int gid,
+                    uintptr_t handle, GCancellable *c, GError **error);
+gboolean shim_pull (OstreeRepo *repo, const char *remote, GVariant *options, uintptr_t progress,
+                    GCancellable *c, GError **error);
+
 void shim_read_file_info (GFileInfo *info, shim_file_info *out);
 int shim_stream_fd (GInputStream *in);
 

@@ -100,6 +100,12 @@ func (d *VariantDict) SetBytes(key string, b []byte) *VariantDict {
 	return d.Set(key, NewBytesVariant(b))
 }
 
+// Remove forgets a key; one that is not there is no error.
+func (d *VariantDict) Remove(key string) *VariantDict {
+	delete(d.m, key)
+	return d
+}
+
 // Has reports whether key is set.
 func (d *VariantDict) Has(key string) bool { _, ok := d.m[key]; return ok }
 

@@ -88,7 +88,8 @@ func (r *Repo) writeMetadata(ctx context.Context, t ObjectType, expected string,
 
 // WriteContent writes a regular file (mode 0100000, size bytes from content) or a symlink (mode
 // 0120000, target in info; content nil) as a file object and returns its
-// checksum. expected is as in WriteMetadata. xattrs are stored sorted by name.
+// checksum. expected is as in WriteMetadata. xattrs are stored sorted by name; bare repositories do not read those back that have an empty value,
+// which makes fsck report the object: leave them out.
 // Works in every mode that libostree writes; owner, xattrs and setuid bits need root in a bare
 // repository. Contents over 256 KiB are streamed. An error of content is wrapped; content shorter or
 // longer than size is an error (io.ErrUnexpectedEOF when shorter).
@@ -286,15 +287,12 @@ func (s *streamReader) end() {
 	s.err = io.ErrNoProgress
 }
 
-// flattenXattrs sorts by name and encodes for shim_xattrs_parse.
-func flattenXattrs(xattrs []Xattr) ([]byte, error) {
-	if len(xattrs) == 0 {
-		return nil, nil
-	}
+// sortXattrs returns the list sorted by name, checked.
+func sortXattrs(xattrs []Xattr) ([]Xattr, error) {
 	byName := func(a, b Xattr) int { return strings.Compare(a.Name, b.Name) }
 	if !slices.IsSortedFunc(xattrs, byName) {
 		xattrs = slices.Clone(xattrs)
-		slices.SortStableFunc(xattrs, byName)
+		slices.SortFunc(xattrs, byName)
 	}
 	size := 0
 	for i, x := range xattrs {
@@ -304,11 +302,26 @@ func flattenXattrs(xattrs []Xattr) ([]byte, error) {
 		if i > 0 && x.Name == xattrs[i-1].Name {
 			return nil, fmt.Errorf("%w: xattr %q given twice", ErrInvalidArgument, x.Name)
 		}
-		if size += 9 + len(x.Name) + len(x.Value); size > 1<<24 {
-			return nil, fmt.Errorf("%w: xattrs are larger than 16 MiB", ErrInvalidArgument)
+		if size += 9 + len(x.Name) + len(x.Value); size > maxXattrs {
+			return nil, fmt.Errorf("%w: xattrs are larger than %d bytes", ErrInvalidArgument, maxXattrs)
 		}
 	}
-	flat := make([]byte, 0, size)
+	return xattrs, nil
+}
+
+// maxXattrs is more than any Linux file system holds.
+const maxXattrs = 16 << 20
+
+// flattenXattrs sorts by name and encodes for shim_xattrs_parse.
+func flattenXattrs(xattrs []Xattr) ([]byte, error) {
+	if len(xattrs) == 0 {
+		return nil, nil
+	}
+	xattrs, err := sortXattrs(xattrs)
+	if err != nil {
+		return nil, err
+	}
+	var flat []byte
 	for _, x := range xattrs {
 		flat = binary.NativeEndian.AppendUint32(flat, uint32(len(x.Name)+1))
 		flat = append(append(flat, x.Name...), 0)

@@ -1,0 +1,112 @@
+package ostree
+
+// #include "shim.h"
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"runtime/cgo"
+)
+
+// CheckoutMode says who owns checked out files.
+type CheckoutMode int
+
+// Values of CheckoutMode.
+const (
+	CheckoutNone CheckoutMode = C.OSTREE_REPO_CHECKOUT_MODE_NONE // owner, mode and xattrs of the commit; needs root
+	CheckoutUser CheckoutMode = C.OSTREE_REPO_CHECKOUT_MODE_USER // the caller's, without xattrs
+)
+
+// OverwriteMode says what happens to what is there already.
+type OverwriteMode int
+
+// Values of OverwriteMode.
+const (
+	OverwriteNone           OverwriteMode = C.OSTREE_REPO_CHECKOUT_OVERWRITE_NONE            // the target must not be there
+	OverwriteUnionFiles     OverwriteMode = C.OSTREE_REPO_CHECKOUT_OVERWRITE_UNION_FILES     // replace files, keep others
+	OverwriteAddFiles       OverwriteMode = C.OSTREE_REPO_CHECKOUT_OVERWRITE_ADD_FILES       // keep all that is there
+	OverwriteUnionIdentical OverwriteMode = C.OSTREE_REPO_CHECKOUT_OVERWRITE_UNION_IDENTICAL // replace nothing; different files are an error. Needs NoCopyFallback
+)
+
+// CheckoutOptions are the options of CheckoutAt; nil is the zero value.
+type CheckoutOptions struct {
+	Mode      CheckoutMode
+	Overwrite OverwriteMode
+	// ProcessWhiteouts deletes NAME for a file ".wh.NAME", which is not checked out.
+	ProcessWhiteouts bool
+	// ProcessPassthroughWhiteouts makes an overlayfs whiteout device of a file ".ostree-wh.NAME".
+	ProcessPassthroughWhiteouts bool
+	NoCopyFallback              bool         // fail where hardlinks are not possible; not with ForceCopy
+	ForceCopy                   bool         // never hardlink
+	BareUserOnlyDirs            bool         // modes of directories as a bare-user-only repository keeps them
+	ForceCopyZeroSized          bool         // never hardlink empty files
+	Subpath                     string       // check out this directory or file only, for example "/usr/etc"; "" for all
+	DevInoCache                 *DevInoCache // remembers what was hardlinked; may be nil
+	SePolicy                    *SePolicy    // labels what is written; needs ForceCopy and CheckoutNone; may be nil
+	SePolicyPrefix              string       // put before paths asked of SePolicy
+	// Filter decides on each entry, path starting with "/". Nil: all allowed. It must not use the repository.
+	Filter func(path string, info FileInfo) FilterResult
+}
+
+// CheckoutAt writes a commit (64 hex digits) as files at path, relative to the descriptor dirfd, or to
+// the working directory if dirfd is AtCWD.
+//
+// C: ostree_repo_checkout_at
+func (r *Repo) CheckoutAt(ctx context.Context, opts *CheckoutOptions, dirfd int, path, commit string) error {
+	var a arena
+	defer a.free()
+	op, csum, err := objectArgs("check out", ObjectCommit, commit, &a)
+	if err != nil {
+		return err
+	}
+	if opts == nil {
+		opts = &CheckoutOptions{}
+	}
+	switch {
+	case opts.ForceCopy && opts.NoCopyFallback:
+		return fmt.Errorf("%s: %w: ForceCopy with NoCopyFallback", op, ErrInvalidArgument)
+	case opts.SePolicy != nil && !opts.ForceCopy:
+		return fmt.Errorf("%s: %w: SePolicy without ForceCopy", op, ErrInvalidArgument)
+	case opts.Overwrite == OverwriteUnionIdentical && !opts.NoCopyFallback:
+		return fmt.Errorf("%s: %w: OverwriteUnionIdentical without NoCopyFallback", op, ErrInvalidArgument)
+	}
+	cpath := a.str(path)
+	o := C.shim_checkout_options{
+		mode:                          C.int(opts.Mode),
+		overwrite:                     C.int(opts.Overwrite),
+		process_whiteouts:             C.int(gbool(opts.ProcessWhiteouts)),
+		process_passthrough_whiteouts: C.int(gbool(opts.ProcessPassthroughWhiteouts)),
+		no_copy_fallback:              C.int(gbool(opts.NoCopyFallback)),
+		force_copy:                    C.int(gbool(opts.ForceCopy)),
+		bareuseronly_dirs:             C.int(gbool(opts.BareUserOnlyDirs)),
+		force_copy_zerosized:          C.int(gbool(opts.ForceCopyZeroSized)),
+		subpath:                       a.opt(opts.Subpath),
+		sepolicy_prefix:               a.opt(opts.SePolicyPrefix),
+		sepolicy:                      opts.SePolicy.c(),
+		cache:                         opts.DevInoCache.c(),
+	}
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", op, a.err)
+	}
+	cb := &entryCallbacks{}
+	if opts.Filter != nil {
+		cb.filter = func(path string, info *FileInfo) FilterResult { return opts.Filter(path, *info) }
+		h := cgo.NewHandle(cb)
+		defer h.Delete()
+		o.filter = C.uintptr_t(h)
+	}
+	owners := []*handle{r.handle()}
+	if opts.SePolicy != nil {
+		owners = append(owners, opts.SePolicy.handle())
+	}
+	if opts.DevInoCache != nil {
+		owners = append(owners, &opts.DevInoCache.h)
+	}
+	return cb.finish(op, call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.shim_checkout_at(r.c(), &o, C.int(dirfd), cpath, csum, c, e)
+	}, owners...))
+}
+
+// AtCWD as a directory descriptor means the working directory.
+const AtCWD = -100
