@@ -218,7 +218,7 @@ func checkLocales(t *testing.T, f *keyfile.File, g *glibkeyfile.KeyFile, group, 
 			if l != "" {
 				name += "[" + l + "]"
 			}
-			if _, err := g.String(group, name); err != nil && code2(err) == glibkeyfile.InvalidValue {
+			if _, err := g.String(group, name); err != nil && glibCode(err) == glibkeyfile.InvalidValue {
 				malformed = true
 			}
 			// Decision: translated lists are read as others are; GLib splits
@@ -244,7 +244,8 @@ func checkLocales(t *testing.T, f *keyfile.File, g *glibkeyfile.KeyFile, group, 
 	}
 }
 
-func code2(err error) glibkeyfile.Code {
+// glibCode is the code of an error of GLib.
+func glibCode(err error) glibkeyfile.Code {
 	var ge *glibkeyfile.Error
 	if errors.As(err, &ge) {
 		return ge.Code

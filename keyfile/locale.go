@@ -77,19 +77,22 @@ func locales(locale string) []string {
 // "de.UTF-8@euro", "de@euro", then the four without the modifier.
 // C: g_get_locale_variants
 func LocaleVariants(locale string) []string {
-	language, modifier := cutBefore(locale, "@")
-	language, codeset := cutBefore(language, ".")
-	language, territory := cutBefore(language, "_")
+	// language, territory, codeset, modifier; a separator counts only behind
+	// the one before it: "a_b@c.d" has a codeset and no modifier.
+	parts, last := [4]string{locale}, 0
+	for i, sep := range []byte("_.@") {
+		if at := strings.IndexByte(parts[last], sep); at >= 0 {
+			parts[last], parts[i+1] = parts[last][:at], parts[last][at:]
+			last = i + 1
+		}
+	}
 	var variants []string
 	for mask := 7; mask >= 0; mask-- {
-		v, ok := language, true
-		for _, part := range []struct {
-			bit  int
-			text string
-		}{{2, territory}, {1, codeset}, {4, modifier}} {
-			if mask&part.bit != 0 {
-				v += part.text
-				ok = ok && part.text != ""
+		v, ok := parts[0], true
+		for i, bit := range []int{2, 1, 4} {
+			if mask&bit != 0 {
+				v += parts[i+1]
+				ok = ok && parts[i+1] != ""
 			}
 		}
 		if ok {
@@ -97,14 +100,6 @@ func LocaleVariants(locale string) []string {
 		}
 	}
 	return variants
-}
-
-// cutBefore splits s before the first sep.
-func cutBefore(s, sep string) (before, from string) {
-	if i := strings.Index(s, sep); i >= 0 {
-		return s[:i], s[i:]
-	}
-	return s, ""
 }
 
 // LanguageNames returns the locales that the user wants, the best first, with
