@@ -1,0 +1,54 @@
+package objstore
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoSpace is wrapped by errors that say that the repository's file system is, or would get, too full.
+var ErrNoSpace = errors.New("not enough free space")
+
+// recheckBytes is after how much written data the file system is asked again: others write there too.
+const recheckBytes = 256 << 20
+
+// spaceBudget guards the repository's min-free-space. Sizes are in bytes.
+type spaceBudget struct {
+	fd       int
+	reserved uint64
+
+	mu    sync.Mutex
+	left  int64 // may be written before the file system is asked again
+	avail int64 // free above the reserve when it was asked last
+}
+
+// FreeSpace returns what may still be written at fd: what is free for this user less what the repository keeps free.
+func FreeSpace(fd int, reserved uint64) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return 0, fmt.Errorf("statfs: %w", err)
+	}
+	return int64(st.Bavail*uint64(st.Bsize)) - int64(reserved), nil
+}
+
+// take accounts for an object of n bytes, rounded up to blocks.
+func (b *spaceBudget) take(n int64) error {
+	n = (n + 4095) &^ 4095
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n > b.left {
+		avail, err := FreeSpace(b.fd, b.reserved)
+		if err != nil {
+			return err
+		}
+		b.avail = avail
+		b.left = min(avail, max(recheckBytes, n))
+		if n > avail {
+			return fmt.Errorf("%w: %d bytes needed, %d available above the %d that the repository keeps free", ErrNoSpace, n, max(avail, 0), b.reserved)
+		}
+	}
+	b.left -= n
+	return nil
+}

@@ -1,0 +1,8 @@
+// Package objectset reads the layers of an ostree-native image: tar streams in which every object of a commit is a member below
+// /sysroot/ostree/repo/objects, in the form of a bare-split-xattrs repository.
+//
+// The first layer of such an image holds the commit and its metadata objects; each further one, a chunk, holds content objects. All
+// other members are hardlinks that make the image usable as a container, and are not looked at.
+//
+// Source: ostree-rs-ext src/tar/import.rs; both forms of split xattrs (v0 and v1) are read.
+package objectset
