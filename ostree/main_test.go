@@ -1,11 +1,13 @@
 package ostree_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,4 +130,32 @@ func osTree(version string) map[string]string {
 		"boot/":                               "", "proc/": "", "sys/": "", "dev/": "", "run/": "", "tmp/": "", "var/": "", "sysroot/": "",
 		"ostree": "-> sysroot/ostree",
 	}
+}
+
+func sortFiles(t *ostree.DirTree) {
+	slices.SortFunc(t.Files, func(a, b ostree.DirTreeFile) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// writeCommit commits a root directory in the open transaction.
+func writeCommit(ctx context.Context, r *ostree.Repo, tree *ostree.DirTree) (string, error) {
+	b, err := tree.Bytes()
+	if err != nil {
+		return "", err
+	}
+	treeSum, err := r.WriteMetadata(ctx, ostree.ObjectDirTree, "", b)
+	if err != nil {
+		return "", err
+	}
+	if b, err = (&ostree.DirMeta{Mode: 0o40755}).Bytes(); err != nil {
+		return "", err
+	}
+	metaSum, err := r.WriteMetadata(ctx, ostree.ObjectDirMeta, "", b)
+	if err != nil {
+		return "", err
+	}
+	root, err := r.TreeFromChecksums(ctx, treeSum, metaSum)
+	if err != nil {
+		return "", err
+	}
+	return r.WriteCommit(ctx, &ostree.CommitOptions{Timestamp: time.Unix(1700000000, 0)}, root)
 }

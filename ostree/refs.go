@@ -9,7 +9,7 @@ import (
 	"runtime/cgo"
 )
 
-// ValidateRev returns an error unless rev could be a refspec ("ref" or "remote:ref").
+// ValidateRev returns an error unless rev could be the name of a ref, without a remote.
 //
 // C: ostree_validate_rev
 func ValidateRev(rev string) error {
@@ -21,6 +21,21 @@ func ValidateRev(rev string) error {
 	}
 	return callFast(context.Background(), "validate rev", func(e **C.GError) C.gboolean {
 		return C.ostree_validate_rev(c, e)
+	})
+}
+
+// ValidateRemoteName returns an error unless name could be the name of a remote.
+//
+// C: ostree_validate_remote_name
+func ValidateRemoteName(name string) error {
+	var a arena
+	defer a.free()
+	c := a.str(name)
+	if a.err != nil {
+		return fmt.Errorf("validate remote name: %w", a.err)
+	}
+	return callFast(context.Background(), "validate remote name", func(e **C.GError) C.gboolean {
+		return C.ostree_validate_remote_name(c, e)
 	})
 }
 
@@ -147,12 +162,13 @@ func (r *Repo) SetAliasRefImmediate(ctx context.Context, remote, ref, target str
 
 // checkRef refuses what libostree would store and then not be able to read.
 func checkRef(remote, ref, checksum string) error {
-	spec := ref
-	if remote != "" {
-		spec = remote + ":" + ref
-	}
-	if err := ValidateRev(spec); err != nil {
+	if err := ValidateRev(ref); err != nil {
 		return err
+	}
+	if remote != "" {
+		if err := ValidateRemoteName(remote); err != nil {
+			return err
+		}
 	}
 	if checksum != "" {
 		return ValidateChecksum(checksum)
