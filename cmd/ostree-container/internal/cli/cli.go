@@ -1,0 +1,137 @@
+// Package cli is the command line of ostree-container: it parses arguments, calls package container and prints.
+//
+// Standard output holds results only, in the words of ostree-rs-ext's command line, so that programs which parse those
+// keep working; progress, warnings and errors go to standard error. A failure is one line "error: A: B: C" and exit
+// status 1, wrong usage is status 2, a signal is 128 and its number.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// Exit statuses.
+const (
+	exitFailure = 1
+	exitUsage   = 2
+	exitSignal  = 128 // and the number of the signal
+)
+
+// Streams are the standard files of a run.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// Main runs the program with the arguments and files of the process and returns its exit status. SIGINT, SIGTERM and
+// SIGHUP cancel what is under way; a second one ends the process at once.
+func Main(version string) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	go func() {
+		s := <-signals
+		signal.Reset(unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+		cancel(&signalError{s.(syscall.Signal)}) //nolint:forcetypeassert // there are no others on Unix
+	}()
+	// A reader that goes away is no reason to die in the middle of an import. Unlike an ignored signal, a caught one
+	// is not handed down to child processes.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
+
+	a := &app{version: version, enterMountNamespace: ostree.ReexecInMountNamespace}
+	return a.run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+}
+
+// Run runs one command line, without the name of the program, and returns the exit status. The process is left as it
+// is: signals and mount namespaces are the business of Main.
+func Run(ctx context.Context, version string, args []string, streams Streams) int {
+	return (&app{version: version}).run(ctx, args, streams)
+}
+
+// app is one run of the program.
+type app struct {
+	version string
+	in      io.Reader
+	out     *output
+	err     *console
+	log     *slog.Logger
+	level   slog.LevelVar
+	// enterMountNamespace starts the process again in a mount namespace of its own where it needs one; nil: never.
+	enterMountNamespace func() error
+}
+
+func (a *app) run(ctx context.Context, args []string, streams Streams) int {
+	a.in, a.out, a.err = streams.In, &output{w: streams.Out}, &console{w: streams.Err}
+	a.level.Set(slog.LevelInfo)
+	a.log = slog.New(&logHandler{w: a.err, level: &a.level})
+
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = a.out.result()
+	}
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(a.err, "error: %s\n", oneLine(err.Error()))
+	var usage *usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(a.err, "\nUsage: %s\n\nFor more information, try '--help'.\n", useLine(cmd))
+		return exitUsage
+	}
+	var sig *signalError
+	if errors.As(err, &sig) || errors.As(context.Cause(ctx), &sig) {
+		return exitSignal + int(sig.signal)
+	}
+	return exitFailure
+}
+
+// usageError says that the arguments are wrong.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// signalError is why the context ended.
+type signalError struct{ signal syscall.Signal }
+
+func (e *signalError) Error() string { return "interrupted by " + unix.SignalName(e.signal) }
+
+// Is makes it count as context.Canceled.
+func (e *signalError) Is(target error) bool { return target == context.Canceled }
+
+// oneLine makes a text fit on one line and safe to print: programs take the error from the line that begins with
+// "error:", and texts may come from registries and images.
+func oneLine(s string) string {
+	var b strings.Builder
+	for _, r := range strings.TrimSpace(s) {
+		switch {
+		case r == '\n' || r == '\t':
+			b.WriteByte(' ')
+		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}

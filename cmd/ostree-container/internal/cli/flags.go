@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/registry"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// registryFlags are the options about how an image is fetched.
+type registryFlags struct {
+	authFile      string
+	anonymous     bool
+	authDefault   bool
+	creds         string
+	certDir       string
+	insecureTLS   bool
+	requireSigned bool
+}
+
+func (f *registryFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.authFile, "authfile", "", "Take credentials from the auth.json `FILE`")
+	flags.BoolVar(&f.anonymous, "auth-anonymous", false, "Use no credentials, not even of /etc/ostree/auth.json")
+	flags.BoolVar(&f.authDefault, "auth-default", false, "Use the credentials that podman and docker would use")
+	flags.StringVar(&f.creds, "creds", "", "Log in as `USER[:PASSWORD]`; without a password it is read from standard input")
+	flags.StringVar(&f.certDir, "cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for the registry")
+	flags.BoolVar(&f.insecureTLS, "insecure-skip-tls-verification", false, "Accept any TLS certificate, and plain HTTP")
+	flags.BoolVar(&f.requireSigned, "require-signed", false, "Refuse images for which the signature policy checks no signature")
+	_ = cmd.MarkFlagFilename("authfile", "json")
+	_ = cmd.MarkFlagDirname("cert-dir")
+}
+
+func (f *registryFlags) check(cmd *cobra.Command) error {
+	if err := exclusive(cmd, "authfile", "auth-anonymous", "auth-default", "creds"); err != nil {
+		return usagef("Conflicting authentication options: %w", err)
+	}
+	return nil
+}
+
+// options turns the flags into what package registry takes. It may ask for a password.
+func (f *registryFlags) options(a *app) (*registry.Options, error) {
+	o := &registry.Options{
+		AuthFile:              f.authFile,
+		CertDir:               f.certDir,
+		InsecureSkipTLSVerify: f.insecureTLS,
+		RequireSigned:         f.requireSigned,
+		UserAgent:             "ostree-container/" + a.version,
+		Logger:                a.log,
+	}
+	switch {
+	case f.anonymous:
+		o.Auth = registry.AuthAnonymous
+	case f.authDefault:
+		o.Auth = registry.AuthDefault
+	case f.creds != "":
+		user, password, ok := strings.Cut(f.creds, ":")
+		if user == "" {
+			return nil, usagef("--creds: the user's name is missing")
+		}
+		if !ok {
+			var err error
+			if password, err = a.readPassword(user); err != nil {
+				return nil, fmt.Errorf("read password of %s: %w", user, err)
+			}
+		}
+		o.Username, o.Password = user, password
+	}
+	return o, nil
+}
+
+// readPassword reads a line from standard input, without echo if that is a terminal.
+func (a *app) readPassword(user string) (string, error) {
+	if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintf(a.err, "Password of %s: ", oneLine(user))
+		p, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(a.err)
+		return string(p), err
+	}
+	line, err := bufio.NewReader(a.in).ReadString('\n')
+	if errors.Is(err, io.EOF) && line != "" {
+		err = nil
+	}
+	return strings.TrimRight(line, "\r\n"), err
+}
+
+// format is the value of --format.
+type format string
+
+// Formats.
+const (
+	formatText format = "text"
+	formatJSON format = "json"
+)
+
+func (f *format) String() string { return string(*f) }
+func (f *format) Type() string   { return "FORMAT" }
+
+func (f *format) Set(s string) error {
+	switch format(s) {
+	case formatText, formatJSON:
+		*f = format(s)
+		return nil
+	}
+	return errors.New("text or json")
+}
+
+func (f *format) add(cmd *cobra.Command, usage string) {
+	*f = formatText
+	cmd.Flags().Var(f, "format", usage)
+	_ = cmd.RegisterFlagCompletionFunc("format",
+		cobra.FixedCompletions([]string{string(formatText), string(formatJSON)}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// parseOSTreeRef reads an image reference that says how its signature is checked.
+func parseOSTreeRef(name, s string) (imageref.OSTreeImageReference, error) {
+	ref, err := imageref.ParseOSTree(s)
+	if err != nil {
+		return ref, usagef("invalid value %q for %s: %w", s, name, err)
+	}
+	return ref, nil
+}
+
+// parseImageRef reads an image reference. One that says how its signature is checked will do too: that is how images
+// are written elsewhere on the command line.
+func parseImageRef(s string) (imageref.ImageReference, error) {
+	ref, err := imageref.Parse(s)
+	if err != nil {
+		if full, fullErr := imageref.ParseOSTree(s); fullErr == nil {
+			return full.ImgRef, nil
+		}
+		return ref, usagef("invalid value %q for IMGREF: %w", s, err)
+	}
+	return ref, nil
+}
+
+// repoFlag adds the option --repo, which the command must be given.
+func repoFlag(cmd *cobra.Command) *string {
+	repo := cmd.Flags().String("repo", "", "`PATH` of the repository (required)")
+	_ = cmd.MarkFlagDirname("repo")
+	return repo
+}
+
+// withRepo opens a repository, lets f work and closes it.
+func (a *app) withRepo(ctx context.Context, path string, f func(*ostree.Repo) error) (err error) {
+	repo, err := ostree.OpenRepo(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, repo.Close()) }()
+	return f(repo)
+}

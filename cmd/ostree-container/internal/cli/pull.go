@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// importFlags are the options that pull and deploy share.
+type importFlags struct {
+	registryFlags
+	quiet       bool
+	strict      bool
+	ignoreSpace bool
+	jobs        int
+	format      format
+}
+
+func (f *importFlags) add(cmd *cobra.Command) {
+	f.registryFlags.add(cmd)
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "Show no progress")
+	flags.BoolVar(&f.strict, "strict", false, "Refuse devices, FIFOs and sockets, which are otherwise left out and reported")
+	flags.BoolVar(&f.ignoreSpace, "ignore-space", false, "Begin even if the layers cannot fit on the disk")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "Work on `N` layers at once (default 4)")
+	f.format.add(cmd, "text, or json for one JSON document a line: progress, then the result")
+}
+
+func (f *importFlags) check(cmd *cobra.Command) error {
+	if f.jobs < 0 || f.jobs == 0 && cmd.Flags().Changed("jobs") {
+		return usagef("invalid value %d for --jobs: at least 1", f.jobs)
+	}
+	return f.registryFlags.check(cmd)
+}
+
+type pullFlags struct {
+	importFlags
+	check, digestFile string
+}
+
+func (a *app) pullCommand() *cobra.Command {
+	var f pullFlags
+	cmd := &cobra.Command{
+		Use:   "pull REPO IMGREF",
+		Short: "Pull an image into a repository, or update it",
+		Long: `Pulls an image into a repository, or updates it. Layers that are there already are not fetched
+again; layers that are finished stay when a pull is interrupted.
+
+With --check nothing but the manifest is fetched: if it is a new one it is written to FILE,
+and what would change is printed.
+
+Credentials come from /run/ostree/auth.json, /etc/ostree/auth.json or /usr/lib/ostree/auth.json
+(for others than root: ostree/auth.json in $XDG_RUNTIME_DIR or $XDG_CONFIG_HOME); without such a
+file none are used.`,
+		Example: `  # From a registry; the policy must demand a signature
+  ostree-container image pull /ostree/repo ostree-image-signed:docker://quay.io/example/os:latest
+
+  # From a directory that skopeo or umoci wrote
+  ostree-container image pull repo ostree-unverified-image:oci:/srv/layout:v2
+
+  # Is there an update?
+  ostree-container image pull --check new-manifest.json /ostree/repo ostree-unverified-registry:quay.io/example/os
+
+  # For a program: progress and result as JSON lines
+  ostree-container image pull --format json repo ostree-unverified-image:oci:/srv/layout:v2`,
+		Args: positional("REPO", "IMGREF"),
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&f.check, "check", "", "Fetch only the manifest, and write it to `FILE` if it is a new one")
+	cmd.Flags().StringVar(&f.digestFile, "ostree-digestfile", "", "Write the checksum of the merge commit to `FILE`")
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		}
+		return []cobra.Completion{"ostree-image-signed:", "ostree-unverified-image:", "ostree-unverified-registry:"}, cobra.ShellCompDirectiveNoSpace
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.importFlags.check(cmd); err != nil {
+			return err
+		}
+		ref, err := parseOSTreeRef("IMGREF", args[1])
+		if err != nil {
+			return err
+		}
+		if err := a.prepareRepo(cmd.Context(), args[0]); err != nil {
+			return err
+		}
+		return a.withRepo(cmd.Context(), args[0], func(repo *ostree.Repo) error {
+			return a.pull(cmd.Context(), repo, ref, &f)
+		})
+	}
+	return cmd
+}
+
+func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeImageReference, f *pullFlags) (err error) {
+	registryOptions, err := f.options(a)
+	if err != nil {
+		return err
+	}
+	progress := a.newProgress(ref, f.quiet, f.format)
+	defer progress.stop()
+	imp, err := container.NewImporter(repo, ref, &container.ImporterOptions{
+		Registry: registryOptions, Strict: f.strict, IgnoreSpace: f.ignoreSpace, Jobs: f.jobs,
+		Progress: progress.event, Logger: a.log,
+	})
+	if err != nil {
+		return fmt.Errorf("Creating importer: %w", err) //nolint:staticcheck // the reference's text
+	}
+	defer func() { err = errors.Join(err, imp.Close()) }()
+	prepared, err := imp.Prepare(ctx)
+	if err != nil {
+		return err
+	}
+	if state := prepared.AlreadyPresent; state != nil {
+		progress.stop()
+		if err := f.writeDigest(state); err != nil {
+			return err
+		}
+		return a.reportPulled(ref, state, nil, f)
+	}
+	ready := prepared.Ready
+	if f.check != "" {
+		progress.stop()
+		return a.reportUpdate(ref, ready, f)
+	}
+	if f.format == formatText {
+		if ready.Previous != nil {
+			newManifestDiff(ready.Previous.Manifest, ready.Manifest).print(a.out)
+		}
+		if missing := ready.LayersToFetch(); len(missing) > 0 {
+			fmt.Fprintf(a.out, "layers already present: %d; layers needed: %d (%s)\n", ready.Stored(), len(missing), formatCount(ready.FetchSize()))
+		}
+	}
+	progress.plan(ready)
+	state, err := imp.Import(ctx, ready)
+	progress.stop()
+	if err != nil {
+		return err
+	}
+	if text := container.FilteredContentWarning(state.Filtered); text != "" {
+		fmt.Fprintln(a.err, oneLine(text))
+	}
+	if err := f.writeDigest(state); err != nil {
+		return err
+	}
+	return a.reportPulled(ref, state, ready, f)
+}
+
+func (f *pullFlags) writeDigest(state *container.LayeredImageState) error {
+	if f.digestFile == "" {
+		return nil
+	}
+	if err := writeFile(f.digestFile, []byte(state.MergeCommit)); err != nil {
+		return fmt.Errorf("write commit to file: %w", err)
+	}
+	return nil
+}
+
+// pullResult is the last line of pull --format json.
+type pullResult struct {
+	Type           string                       `json:"type"` // Result
+	Image          string                       `json:"image"`
+	Changed        bool                         `json:"changed"`
+	Commit         string                       `json:"commit"`
+	ManifestDigest string                       `json:"manifestDigest"`
+	Version        string                       `json:"version,omitempty"`
+	LayersPresent  int                          `json:"layersPresent"`
+	LayersFetched  int                          `json:"layersFetched"`
+	BytesFetched   int64                        `json:"bytesFetched"`
+	Filtered       map[string]map[string]uint32 `json:"filtered,omitempty"` // layer digest, path: count
+	Verified       string                       `json:"verified,omitempty"`
+}
+
+// reportPulled says that the image is in the repository; ready is nil if it was before.
+func (a *app) reportPulled(ref imageref.OSTreeImageReference, state *container.LayeredImageState, ready *container.PreparedImport, f *pullFlags) error {
+	if f.format == formatJSON {
+		r := pullResult{
+			Type: "Result", Image: ref.String(), Commit: state.MergeCommit, ManifestDigest: state.ManifestDigest.String(),
+			Version: state.Version(), LayersPresent: len(state.Manifest.Layers), Filtered: state.Filtered, Verified: state.VerifyText,
+		}
+		if ready != nil {
+			r.Changed, r.LayersPresent, r.LayersFetched, r.BytesFetched = true, ready.Stored(), len(ready.LayersToFetch()), ready.FetchSize()
+		}
+		return a.printJSONLine(r)
+	}
+	if ready == nil {
+		fmt.Fprintf(a.out, "No changes in %s => %s\n", ref, state.MergeCommit)
+		return nil
+	}
+	if state.VerifyText != "" {
+		fmt.Fprintln(a.out, state.VerifyText)
+	}
+	fmt.Fprintf(a.out, "Wrote: %s => %s\n", ref, state.MergeCommit)
+	return nil
+}
+
+// updateResult is the last line of pull --check --format json when there is an update.
+type updateResult struct {
+	Type            string        `json:"type"` // Result
+	Image           string        `json:"image"`
+	UpdateAvailable bool          `json:"updateAvailable"`
+	ManifestDigest  string        `json:"manifestDigest"`
+	Version         string        `json:"version,omitempty"`
+	LayersPresent   int           `json:"layersPresent"`
+	LayersNeeded    int           `json:"layersNeeded"`
+	BytesNeeded     int64         `json:"bytesNeeded"`
+	Previous        *listedUpdate `json:"previous,omitempty"`
+}
+
+// reportUpdate writes the new manifest and says what a pull would bring.
+func (a *app) reportUpdate(ref imageref.OSTreeImageReference, ready *container.PreparedImport, f *pullFlags) error {
+	manifest, err := manifestJSON(ready.Manifest)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(f.check, manifest); err != nil {
+		return fmt.Errorf("write manifest to file: %w", err)
+	}
+	missing := ready.LayersToFetch()
+	if f.format == formatJSON {
+		r := updateResult{
+			Type: "Result", Image: ref.String(), UpdateAvailable: true, ManifestDigest: ready.ManifestDigest.String(), Version: ready.Version(),
+			LayersPresent: ready.Stored(), LayersNeeded: len(missing), BytesNeeded: ready.FetchSize(),
+		}
+		if p := ready.Previous; p != nil {
+			r.Previous = &listedUpdate{ManifestDigest: p.ManifestDigest.String(), Version: p.Version(), Created: jsonTime(p.Config.Created)}
+		}
+		return a.printJSONLine(r)
+	}
+	fmt.Fprintf(a.out, "Update available for: %s\n", ref.Short())
+	if v := ready.Version(); v != "" {
+		fmt.Fprintf(a.out, "  Version: %s\n", oneLine(v))
+	}
+	fmt.Fprintf(a.out, "  Digest: %s\n", ready.ManifestDigest)
+	if ready.Previous != nil {
+		newManifestDiff(ready.Previous.Manifest, ready.Manifest).print(a.out)
+	}
+	if len(missing) > 0 {
+		fmt.Fprintf(a.out, "layers already present: %d; layers needed: %d (%s)\n", ready.Stored(), len(missing), formatCount(ready.FetchSize()))
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// systemRepo is where the repository of a booted host is.
+const systemRepo = "/sysroot/ostree/repo"
+
+// prepareRepo makes the repository writable if it is that of the booted host: /sysroot is mounted read-only there, for
+// everyone but those who remount it in a mount namespace of their own. Call it before the repository is opened, in
+// commands that write. It may start the program again, and then does not return.
+func (a *app) prepareRepo(ctx context.Context, path string) error {
+	if a.enterMountNamespace == nil || !isSystemRepo(path) {
+		return nil
+	}
+	if err := a.enterMountNamespace(); err != nil {
+		return err
+	}
+	sysroot, err := a.openSysroot(ctx, "")
+	if err != nil {
+		return err
+	}
+	// libostree remounts when the lock is taken. The lock itself is not for us: a pull changes no deployment.
+	locked, err := sysroot.TryLock(ctx)
+	if locked {
+		sysroot.Unlock()
+	}
+	if err != nil {
+		err = fmt.Errorf("make %s writable: %w", systemRepo, err)
+	}
+	return errors.Join(err, sysroot.Close())
+}
+
+// isSystemRepo reports whether path is the repository of the host, which root may have to remount.
+func isSystemRepo(path string) bool {
+	if os.Getuid() != 0 {
+		return false
+	}
+	if _, err := os.Stat("/run/ostree-booted"); err != nil {
+		return false
+	}
+	system, err := os.Stat(systemRepo)
+	if err != nil {
+		return false
+	}
+	st, err := os.Stat(path)
+	return err == nil && os.SameFile(st, system)
+}
+
+// openSysroot loads a sysroot, "" being libostree's default, for writing. On a booted host it may start the program
+// again, and then does not return.
+func (a *app) openSysroot(ctx context.Context, path string) (_ *ostree.Sysroot, err error) {
+	if a.enterMountNamespace != nil {
+		if err := a.enterMountNamespace(); err != nil {
+			return nil, err
+		}
+	}
+	sysroot, err := ostree.NewSysroot(path)
+	if err != nil {
+		return nil, fmt.Errorf("loading sysroot: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("loading sysroot: %w", err), sysroot.Close())
+		}
+	}()
+	if a.enterMountNamespace != nil {
+		if err := sysroot.InitializeWithMountNamespace(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := sysroot.Load(ctx); err != nil {
+		return nil, err
+	}
+	return sysroot, nil
+}
+
+// withSysroot is openSysroot, f and Close.
+func (a *app) withSysroot(ctx context.Context, path string, f func(*ostree.Sysroot) error) error {
+	sysroot, err := a.openSysroot(ctx, path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(sysroot), sysroot.Close())
+}
