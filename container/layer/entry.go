@@ -14,6 +14,9 @@ import (
 // paxXattr is the prefix of PAX records that hold extended attributes.
 const paxXattr = "SCHILY.xattr."
 
+// maxXattrValue is how large the value of one attribute may be on Linux, in bytes (XATTR_SIZE_MAX).
+const maxXattrValue = 64 << 10
+
 // globals are the records of PAX global headers; they apply to all members that follow.
 type globals map[string]string
 
@@ -66,6 +69,9 @@ func (g globals) meta(h *tar.Header, limits *Limits) (*object.Meta, error) {
 			}
 			if name == "" || len(name) > maxComponent || strings.IndexByte(name, 0) >= 0 {
 				return fmt.Errorf("invalid name of an extended attribute: %q", name)
+			}
+			if len(value) > maxXattrValue {
+				return fmt.Errorf("%w: extended attribute %q of %d bytes, at most %d are possible", ErrLimit, name, len(value), maxXattrValue)
 			}
 			total += len(name) + len(value)
 			m.Xattrs = append(m.Xattrs, object.Xattr{Name: name, Value: []byte(value)})

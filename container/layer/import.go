@@ -102,17 +102,21 @@ type importer struct {
 }
 
 func (im *importer) readAll(r io.Reader) error {
-	tr := tar.NewReader(r)
+	first := &firstByte{r: r}
+	tr := tar.NewReader(first)
 	last := ""
 	for {
 		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF) && !first.seen:
+			return errors.New("tar: the layer is empty, not even an end-of-archive mark")
+		case errors.Is(err, io.EOF):
 			return nil
-		}
-		if err != nil {
-			if last == "" {
-				return fmt.Errorf("tar: first header: %w", err)
-			}
+		case errors.Is(err, tar.ErrFieldTooLong):
+			return fmt.Errorf("tar: %w: extended header of the entry after %q: %w", ErrLimit, last, err)
+		case err != nil && last == "":
+			return fmt.Errorf("tar: first header: %w", err)
+		case err != nil:
 			return fmt.Errorf("tar: header after %q: %w", last, err)
 		}
 		last = h.Name
@@ -130,6 +134,18 @@ func (im *importer) readAll(r io.Reader) error {
 			return im.atEntry(h.Name, err)
 		}
 	}
+}
+
+// firstByte notes whether its source has any bytes.
+type firstByte struct {
+	r    io.Reader
+	seen bool
+}
+
+func (f *firstByte) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	f.seen = f.seen || n > 0
+	return n, err
 }
 
 // atEntry names the entry at which err happened, unless err is that of another entry or of the caller's context.
@@ -183,6 +199,9 @@ func (im *importer) entry(h *tar.Header, content io.Reader) error {
 		im.tree.dir(path).meta = meta
 		return nil
 	}
+	if err := im.dropEmptyXattrs(meta, path); err != nil {
+		return err
+	}
 	if regular {
 		_, base := split(path)
 		if err := checkWhiteout(base); err != nil {
@@ -202,6 +221,27 @@ func (im *importer) entry(h *tar.Header, content io.Reader) error {
 
 func isRegular(typeflag byte) bool {
 	return typeflag == tar.TypeReg || typeflag == tar.TypeCont || typeflag == tar.TypeGNUSparse
+}
+
+// dropEmptyXattrs takes extended attributes with an empty value from a file that will be a file on disk: libostree skips them when it
+// reads an object of a bare repository back, and would call it corrupted. Directories and other repository modes keep them.
+func (im *importer) dropEmptyXattrs(meta *object.Meta, path string) error {
+	if im.store.KeepsEmptyXattrs() {
+		return nil
+	}
+	kept := meta.Xattrs[:0]
+	for _, x := range meta.Xattrs {
+		switch {
+		case len(x.Value) > 0:
+			kept = append(kept, x)
+		case im.opts.Strict:
+			return fmt.Errorf("extended attribute %q without a value: %w of a bare repository", x.Name, ErrUnsupported)
+		default:
+			im.result.Filtered["/"+path+" (extended attribute "+x.Name+" without a value)"]++
+		}
+	}
+	meta.Xattrs = kept
+	return nil
 }
 
 func (im *importer) label(meta *object.Meta, path string) error {
@@ -225,6 +265,10 @@ func (im *importer) hardlink(h *tar.Header, path string) error {
 		return fmt.Errorf("%w %q is at a place that is filtered", ErrLinkTarget, h.Linkname)
 	case target == "":
 		return fmt.Errorf("%w %q is a directory", ErrLinkTarget, h.Linkname)
+	}
+	_, base := split(path)
+	if err := checkWhiteout(base); err != nil {
+		return err
 	}
 	im.tree.addLink(path, link{target: target, entry: h.Name, named: h.Linkname})
 	return nil
@@ -305,6 +349,9 @@ func (im *importer) sysrootEntry(h *tar.Header, content io.Reader, regular bool)
 		}
 		meta, err := im.globals.meta(h, &im.limits)
 		if err != nil {
+			return true, err
+		}
+		if err := im.dropEmptyXattrs(meta, strings.Join(parts, "/")); err != nil {
 			return true, err
 		}
 		f := &sysrootFile{meta: meta, slot: im.tree.slot()}

@@ -37,6 +37,8 @@ type link struct {
 	target string // path in the commit
 	entry  string // for errors: both names as the tar has them
 	named  string
+
+	followed bool // on the way to some hardlink's content
 }
 
 func newTree() *tree {
@@ -115,7 +117,7 @@ func (t *tree) settle() error {
 	for _, d := range t.dirs {
 		for i := range d.files {
 			if f := &d.files[i]; f.link != 0 {
-				if err := t.resolve(f, 0); err != nil {
+				if err := t.resolve(f); err != nil {
 					return err
 				}
 			}
@@ -125,32 +127,31 @@ func (t *tree) settle() error {
 }
 
 // resolve gives a hardlink the slot of its target, through other hardlinks if need be.
-func (t *tree) resolve(f *file, depth int) error {
-	if f.slot != nil {
-		return nil
-	}
-	l := &t.links[f.link-1]
-	fail := func(why string) error {
-		return &EntryError{Entry: l.entry, Err: fmt.Errorf("%w %q %s", ErrLinkTarget, l.named, why)}
-	}
-	if depth > 40 {
-		return fail("leads through too many hardlinks, or back to itself")
-	}
-	target, isDir := t.lookup(l.target)
-	switch {
-	case isDir:
-		return fail("is a directory")
-	case target == nil:
-		return fail("is not in this layer")
-	case target == f:
-		return fail("is the entry itself")
-	}
-	if target.link != 0 {
-		if err := t.resolve(target, depth+1); err != nil {
-			return err
+func (t *tree) resolve(f *file) error {
+	var chain []*file
+	for f.slot == nil {
+		l := &t.links[f.link-1]
+		fail := func(why string) error {
+			return &EntryError{Entry: l.entry, Err: fmt.Errorf("%w %q %s", ErrLinkTarget, l.named, why)}
 		}
+		target, isDir := t.lookup(l.target)
+		switch {
+		case isDir:
+			return fail("is a directory")
+		case target == nil:
+			return fail("is not in this layer")
+		case target == f:
+			return fail("is the entry itself")
+		case l.followed:
+			return fail("leads through other hardlinks back to itself")
+		}
+		l.followed = true
+		chain = append(chain, f)
+		f = target
 	}
-	f.slot = target.slot
+	for _, link := range chain {
+		link.slot = f.slot
+	}
 	return nil
 }
 

@@ -68,8 +68,19 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(objects))
 	}
+	probe, err := d.create()
+	if err != nil {
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
+			err = errNoTmpfile
+		}
+		return nil, errors.Join(err, d.close())
+	}
+	probe.close()
 	return d, nil
 }
+
+// errNoTmpfile: the file system has no unnamed files.
+var errNoTmpfile = errors.New("the file system has no O_TMPFILE")
 
 // path is the name below objects/ and below the staging directory.
 func path(typ ostree.ObjectType, sum *object.Checksum) string {
@@ -137,6 +148,9 @@ func (d *direct) stream(ctx context.Context, want object.Checksum, m *object.Met
 		} else if present {
 			return verifyStream(want, m, size, r)
 		}
+	}
+	if err := d.space.check(size); err != nil {
+		return want, false, err
 	}
 	f, err := d.create()
 	if err != nil {

@@ -19,9 +19,8 @@ type spaceBudget struct {
 	fd       int
 	reserved uint64
 
-	mu    sync.Mutex
-	left  int64 // may be written before the file system is asked again
-	avail int64 // free above the reserve when it was asked last
+	mu   sync.Mutex
+	left int64 // may be written before the file system is asked again
 }
 
 // FreeSpace returns what may still be written at fd: what is free for this user less what the repository keeps free.
@@ -31,6 +30,22 @@ func FreeSpace(fd int, reserved uint64) (int64, error) {
 		return 0, fmt.Errorf("statfs: %w", err)
 	}
 	return int64(st.Bavail*uint64(st.Bsize)) - int64(reserved), nil
+}
+
+// check fails if n bytes do not fit now; nothing is accounted for.
+func (b *spaceBudget) check(n int64) error {
+	if n < recheckBytes {
+		return nil
+	}
+	avail, err := FreeSpace(b.fd, b.reserved)
+	if err == nil && n > avail {
+		err = b.full(n, avail)
+	}
+	return err
+}
+
+func (b *spaceBudget) full(n, avail int64) error {
+	return fmt.Errorf("%w: %d bytes needed, %d available above the %d that the repository keeps free", ErrNoSpace, n, max(avail, 0), b.reserved)
 }
 
 // take accounts for an object of n bytes, rounded up to blocks.
@@ -43,10 +58,9 @@ func (b *spaceBudget) take(n int64) error {
 		if err != nil {
 			return err
 		}
-		b.avail = avail
 		b.left = min(avail, max(recheckBytes, n))
 		if n > avail {
-			return fmt.Errorf("%w: %d bytes needed, %d available above the %d that the repository keeps free", ErrNoSpace, n, max(avail, 0), b.reserved)
+			return b.full(n, avail)
 		}
 	}
 	b.left -= n

@@ -97,19 +97,24 @@ func Open(ctx context.Context, repo *ostree.Repo, opts *Options) (*Store, error)
 		return nil, fmt.Errorf("lock repository %s: %w", repo.Path(), err)
 	}
 	s := &Store{repo: repo, lock: lock}
-	direct, why, err := directSettings(repo)
-	switch {
-	case err != nil:
-	case opts.Backend == BackendAuto && why == "":
-		s.backend, err = openDirect(ctx, repo, direct)
-	default:
+	settings, why, err := directSettings(repo)
+	if err == nil && opts.Backend == BackendAuto && why == "" {
+		var d *direct
+		switch d, err = openDirect(ctx, repo, settings); {
+		case err == nil:
+			s.backend = d
+		case errors.Is(err, errNoTmpfile):
+			why, err = err.Error(), nil
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Unlock())
+	}
+	if s.backend == nil {
 		if opts.Logger != nil && why != "" {
 			opts.Logger.Debug("objects are written through libostree", "why", why)
 		}
 		s.backend = &viaLibostree{repo: repo}
-	}
-	if err != nil {
-		return nil, errors.Join(err, lock.Unlock())
 	}
 	return s, nil
 }
@@ -144,6 +149,10 @@ func directSettings(repo *ostree.Repo) (settings directConfig, why string, err e
 	settings.noSync = !fsync
 	return settings, "", nil
 }
+
+// KeepsEmptyXattrs reports whether a file's extended attributes may have empty values: those of a bare repository are read back
+// from disk by libostree, which skips empty ones.
+func (s *Store) KeepsEmptyXattrs() bool { return s.repo.Mode() != ostree.ModeBare }
 
 // Has reports whether an object is in the repository, published or not.
 func (s *Store) Has(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) (bool, error) {

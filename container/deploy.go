@@ -1,0 +1,190 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/registry"
+	"github.com/ostree-container/ostree-container/keyfile"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// OriginContainer is the key in the group [origin] of a deployment's origin that holds an image reference.
+const OriginContainer = "container-image-reference"
+
+// StaterootDefault is the name of the default stateroot.
+const StaterootDefault = "default"
+
+// DeployOptions are options of Deploy; nil means the default.
+type DeployOptions struct {
+	// Kargs replaces the whole kernel command line. Nil: that of the merge deployment is kept.
+	Kargs []string
+	// TargetImgref is the image that the host follows from now on, if it is not the one that is deployed.
+	TargetImgref *imageref.OSTreeImageReference
+	// Registry holds credentials, TLS and policy; nil: see ImporterOptions.
+	Registry *registry.Options
+	// NoImgref writes no ref for the image, only for its layers, so that a later image need not be removed by hand.
+	NoImgref bool
+	// NoClean leaves old deployments, boot files and objects.
+	NoClean bool
+	// Strict, IgnoreSpace and Jobs are those of ImporterOptions.
+	Strict, IgnoreSpace bool
+	Jobs                int
+	// Progress is called with one event at a time; nil: not at all.
+	Progress func(Event)
+	// Logger gets what is of interest but no error; nil: silent.
+	Logger *slog.Logger
+}
+
+// Deploy imports an image into the sysroot's repository and makes a deployment of it: staged if the sysroot is booted, written at
+// once otherwise. The image must be bootable on this architecture, and the stateroot must exist. The sysroot must be loaded; its
+// lock is held throughout.
+func Deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref imageref.OSTreeImageReference, opts *DeployOptions) (*LayeredImageState, error) {
+	if opts == nil {
+		opts = &DeployOptions{}
+	}
+	state, err := deploy(ctx, sysroot, stateroot, ref, opts)
+	if err != nil {
+		return nil, fmt.Errorf("Performing deployment: %w", err) //nolint:staticcheck // the reference's text
+	}
+	return state, nil
+}
+
+func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref imageref.OSTreeImageReference, opts *DeployOptions) (state *LayeredImageState, err error) {
+	if err := checkStateroot(sysroot, stateroot); err != nil {
+		return nil, err
+	}
+	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	repo, err := sysroot.Repo()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, repo.Close()) }()
+	if state, err = importFor(ctx, sysroot, repo, ref, opts); err != nil {
+		return nil, err
+	}
+	target := ref
+	if opts.TargetImgref != nil {
+		target = *opts.TargetImgref
+	}
+	origin := keyfile.New()
+	if err := origin.SetString("origin", OriginContainer, target.String()); err != nil {
+		return nil, fmt.Errorf("origin: %w", err)
+	}
+	p := &progress{emit: opts.Progress}
+	done := p.phase(PhaseDeploy)
+	merge := sysroot.MergeDeployment(stateroot)
+	tree := &ostree.DeployTreeOptions{OverrideKernelArgv: opts.Kargs}
+	if sysroot.BootedDeployment() != nil {
+		_, err := sysroot.StageTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
+		done()
+		return state, err
+	}
+	deployment, err := sysroot.DeployTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
+	if err != nil {
+		return nil, err
+	}
+	flags := ostree.SimpleWriteNone
+	if opts.NoClean {
+		flags = ostree.SimpleWriteNoClean
+	}
+	if err := sysroot.SimpleWriteDeployment(ctx, stateroot, deployment, merge, flags); err != nil {
+		return nil, err
+	}
+	done()
+	if opts.NoClean {
+		return state, nil
+	}
+	defer p.phase(PhaseCleanup)()
+	return state, sysroot.Cleanup(ctx)
+}
+
+// importFor imports the image. What is deployed now is not collected, and neither are the layers of this image before its own
+// deployment keeps them.
+func importFor(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, ref imageref.OSTreeImageReference, opts *DeployOptions) (_ *LayeredImageState, err error) {
+	imp, err := NewImporter(repo, ref, &ImporterOptions{
+		Registry: opts.Registry, Target: opts.TargetImgref, NoImgref: opts.NoImgref, RequireBootable: true, Strict: opts.Strict,
+		IgnoreSpace: opts.IgnoreSpace, Jobs: opts.Jobs, KeepCommits: deployedCommits(sysroot), Progress: opts.Progress, Logger: opts.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("Creating importer: %w", err) //nolint:staticcheck // the reference's text
+	}
+	defer func() { err = errors.Join(err, imp.Close()) }()
+	prepared, err := imp.Prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if prepared.AlreadyPresent != nil {
+		return prepared.AlreadyPresent, checkBootable(prepared.AlreadyPresent.Config)
+	}
+	return imp.Import(ctx, prepared.Ready)
+}
+
+func checkStateroot(sysroot *ostree.Sysroot, stateroot string) error {
+	var st unix.Stat_t
+	err := unix.Fstatat(sysroot.FD(), "ostree/deploy/"+stateroot, &st, 0)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && stateroot != "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %q in sysroot %s; make it with: ostree admin os-init --sysroot=%s %s", ErrNoStateroot, stateroot, sysroot.Path(), sysroot.Path(), stateroot)
+}
+
+// DeploymentImage returns the image that a deployment follows, nil if it follows none.
+func DeploymentImage(d *ostree.Deployment) (*imageref.OSTreeImageReference, error) {
+	origin, err := d.Origin()
+	if err != nil || origin == nil {
+		return nil, err
+	}
+	text, err := origin.String("origin", OriginContainer)
+	if errors.Is(err, keyfile.ErrKeyNotFound) || errors.Is(err, keyfile.ErrGroupNotFound) {
+		return nil, nil
+	} else if err != nil {
+		return nil, fmt.Errorf("origin of deployment %s.%d: %w", d.Checksum(), d.DeploySerial(), err)
+	}
+	ref, err := imageref.ParseOSTree(text)
+	if err != nil {
+		return nil, fmt.Errorf("origin of deployment %s.%d: %w", d.Checksum(), d.DeploySerial(), err)
+	}
+	return &ref, nil
+}
+
+// lockPoll is how often a sysroot's lock is tried.
+const lockPoll = 100 * time.Millisecond
+
+// lockSysroot takes the lock of a sysroot, waiting for it as long as ctx lasts, and loads the sysroot again.
+func lockSysroot(ctx context.Context, sysroot *ostree.Sysroot, logger *slog.Logger) (unlock func(), err error) {
+	said := false
+	for {
+		ok, err := sysroot.TryLock(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("lock sysroot %s: %w", sysroot.Path(), err)
+		}
+		if ok {
+			break
+		}
+		if !said && logger != nil {
+			logger.Info("Waiting for sysroot lock...")
+			said = true
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	if _, err := sysroot.LoadIfChanged(ctx); err != nil {
+		sysroot.Unlock()
+		return nil, fmt.Errorf("load sysroot %s: %w", sysroot.Path(), err)
+	}
+	return sysroot.Unlock, nil
+}

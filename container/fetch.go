@@ -1,0 +1,325 @@
+package container
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ostree-container/ostree-container/container/internal/compress"
+	"github.com/ostree-container/ostree-container/container/internal/gvariant"
+	"github.com/ostree-container/ostree-container/container/internal/object"
+	"github.com/ostree-container/ostree-container/container/internal/objstore"
+	"github.com/ostree-container/ostree-container/container/internal/pipe"
+	"github.com/ostree-container/ostree-container/container/internal/work"
+	"github.com/ostree-container/ostree-container/container/layer"
+	"github.com/ostree-container/ostree-container/container/objectset"
+	"github.com/ostree-container/ostree-container/container/registry"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// layerAttempts is how often a layer is fetched before its source is given up.
+const layerAttempts = 4
+
+// fetcher brings the missing layers of one image into a store.
+type fetcher struct {
+	*Importer
+	store *objstore.Store
+	pool  *work.Pool
+	total int // layers of the image
+	fetch int // layers to fetch
+	state *LayeredImageState
+
+	mu            sync.Mutex
+	started, done int
+	commit        *objectset.CommitLayer
+}
+
+// fetchAll fetches what is missing and fills in the commits of p.Layers. The layers of an ostree base come first: the rules for
+// the others are in it.
+func (i *Importer) fetchAll(ctx context.Context, store *objstore.Store, p *PreparedImport, state *LayeredImageState) error {
+	f := &fetcher{Importer: i, store: store, pool: work.NewPool(0), total: len(p.Layers), fetch: len(p.LayersToFetch()), state: state}
+	defer f.pool.Close()
+	var base, derived []*LayerState
+	for n := range p.Layers {
+		l := &p.Layers[n]
+		switch {
+		case l.Commit != "":
+		case l.Kind == LayerDerived:
+			derived = append(derived, l)
+		default:
+			base = append(base, l)
+		}
+	}
+	if err := f.fetchSet(ctx, base, &layer.Options{}); err != nil {
+		return err
+	}
+	if f.commit != nil {
+		if err := f.finishBase(ctx, &p.Layers[0]); err != nil {
+			return layerError(i.ref.ImgRef.String(), &p.Layers[0], f.total, err)
+		}
+	}
+	if len(derived) == 0 {
+		return nil
+	}
+	opts, release, err := i.layerOptions(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return f.fetchSet(ctx, derived, opts)
+}
+
+// fetchSet fetches layers, several at once, the biggest first. A layer that appears twice is fetched once.
+func (f *fetcher) fetchSet(ctx context.Context, layers []*LayerState, opts *layer.Options) error {
+	byRef := map[string][]*LayerState{}
+	var unique []*LayerState
+	for _, l := range layers {
+		if len(byRef[l.Ref]) == 0 {
+			unique = append(unique, l)
+		}
+		byRef[l.Ref] = append(byRef[l.Ref], l)
+	}
+	slices.SortStableFunc(unique, func(a, b *LayerState) int { return cmp.Compare(b.Descriptor.Size, a.Descriptor.Size) })
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(f.opts.Jobs)
+	for _, l := range unique {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			commit, err := f.layer(ctx, l, opts)
+			if err != nil {
+				return layerError(f.ref.ImgRef.String(), l, f.total, err)
+			}
+			for _, same := range byRef[l.Ref] {
+				same.Commit = commit
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// layer fetches one layer, again if its source fails in a way that may pass. It returns the layer's commit, published except for
+// that of an ostree base, which finishBase publishes.
+func (f *fetcher) layer(ctx context.Context, l *LayerState, opts *layer.Options) (string, error) {
+	f.mu.Lock()
+	f.started++
+	n := f.started
+	f.mu.Unlock()
+	f.progress.send(LayerStarted{Layer: *l, N: n, Total: f.fetch})
+	before := f.store.Stats().ObjectsWritten
+	var commit string
+	for attempt := 1; ; attempt++ {
+		var err error
+		if commit, err = f.once(ctx, l, opts); err == nil {
+			break
+		}
+		if attempt == layerAttempts || ctx.Err() != nil || !registry.Retryable(err) {
+			return "", err
+		}
+		wait := time.Duration(float64(time.Second) * float64(int(1)<<(attempt-1)) * (0.5 + rand.Float64()))
+		f.opts.Logger.Warn("layer is fetched again", "layer", l.Descriptor.Digest, "error", err, "wait", wait)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
+	}
+	f.mu.Lock()
+	f.done++
+	n = f.done
+	f.mu.Unlock()
+	f.progress.send(LayerDone{Layer: *l, N: n, Total: f.fetch, ObjectsWritten: f.store.Stats().ObjectsWritten - before})
+	return commit, nil
+}
+
+// once fetches and imports a layer: blob, digest, decompression, diff_id, objects, commit, ref.
+func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) (commit string, err error) {
+	ctx, cancel := context.WithCancel(ctx) // ends a Read that blocks when the import fails
+	defer cancel()
+	blob, err := f.image.Blob(ctx, l.Index)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = blob.Close() }() // what counts was verified by then
+	source := &countingReader{r: blob, counter: &byteCounter{progress: f.progress, layer: *l}}
+	plain, err := compress.NewReader(source)
+	if err != nil {
+		return "", f.blame(source, err)
+	}
+	hash := sha256.New()
+	ahead := pipe.New(io.TeeReader(plain, hash))
+	defer func() {
+		cancel()
+		ahead.Close()
+		err = errors.Join(err, plain.Close())
+	}()
+	c, filtered, err := f.content(ctx, l, ahead, opts)
+	if err != nil {
+		if ctx.Err() == nil {
+			cancelled := errors.Is(err, context.Canceled)
+			if !cancelled {
+				ahead.Close()
+				return "", f.blame(source, err)
+			}
+		}
+		return "", err
+	}
+	// What follows the end of the archive belongs to the blob: without it neither its digest nor the CRC can be checked.
+	if _, err := io.Copy(io.Discard, ahead); err != nil {
+		return "", err
+	}
+	if _, err := io.Copy(io.Discard, source); err != nil {
+		return "", err
+	}
+	if got := digest.NewDigest(digest.SHA256, hash); l.DiffID != "" && got != l.DiffID {
+		return "", fmt.Errorf("%w: the config says %s, the layer has %s", ErrDiffID, l.DiffID, got)
+	}
+	if c == nil { // the commit of an ostree base, see finishBase
+		return f.commit.Checksum.String(), nil
+	}
+	sum, err := f.store.Commit(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	if err := f.store.Publish(ctx, map[string]string{l.Ref: sum.String()}); err != nil {
+		return "", err
+	}
+	if len(filtered) > 0 {
+		f.mu.Lock()
+		f.state.Filtered[l.Descriptor.Digest.String()] = filtered
+		f.mu.Unlock()
+	}
+	return sum.String(), nil
+}
+
+// content imports an uncompressed layer.
+func (f *fetcher) content(ctx context.Context, l *LayerState, r io.Reader, opts *layer.Options) (*object.Commit, map[string]uint32, error) {
+	switch l.Kind {
+	case LayerCommit:
+		commit, err := objectset.ImportCommit(ctx, f.store, f.pool, r, f.verifier())
+		f.commit = commit
+		return nil, nil, err
+	case LayerChunk:
+		c, err := objectset.ImportChunk(ctx, f.store, f.pool, r)
+		return c, nil, err
+	}
+	res, err := layer.Import(ctx, f.store, f.pool, r, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	metadata := map[string]gvariant.Value{metaImporter: gvariant.String(Version)}
+	if l.DiffID != "" {
+		metadata[metaDiffID] = gvariant.String(l.DiffID.String())
+	}
+	if len(res.Filtered) > 0 {
+		if metadata[metaFiltered], err = countsVariant(res.Filtered); err != nil {
+			return nil, nil, err
+		}
+	}
+	return &object.Commit{Metadata: metadata, Tree: res.Tree, Meta: res.Meta}, res.Filtered, nil
+}
+
+// blame reads what is left of a blob after its content was refused: if the blob is not the one that was asked for, that is the error
+// to report.
+func (f *fetcher) blame(source io.Reader, err error) error {
+	if registry.Retryable(err) {
+		return err
+	}
+	_, rest := io.Copy(io.Discard, io.LimitReader(source, blameLimit))
+	var wrongDigest *registry.DigestError
+	var wrongSize *registry.SizeError
+	if errors.As(rest, &wrongDigest) || errors.As(rest, &wrongSize) || registry.Retryable(rest) {
+		return rest
+	}
+	return err
+}
+
+// blameLimit is how much of a bad blob is read to find out whether it is the wrong one, in bytes.
+const blameLimit = 1 << 30
+
+// verifier checks the base commit's signatures where the reference asks for it.
+func (f *fetcher) verifier() objectset.Verifier {
+	remote, ok := ostreeRemote(f.ref)
+	if !ok {
+		return nil
+	}
+	return func(ctx context.Context, commit, detached []byte) (string, error) {
+		return f.repo.SignatureVerifyCommitData(ctx, remote, commit, detached, 0)
+	}
+}
+
+// finishBase makes the commit of an ostree base visible, when every object it needs is there.
+func (f *fetcher) finishBase(ctx context.Context, l *LayerState) error {
+	if err := f.store.Publish(ctx, nil); err != nil {
+		return err
+	}
+	variant, err := ostree.VariantFromBytes(commitType, f.commit.Data)
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", f.commit.Checksum, err)
+	}
+	commit, err := ostree.ParseCommit(variant)
+	if err != nil {
+		return fmt.Errorf("commit %s: %w", f.commit.Checksum, err)
+	}
+	tree, meta, err := rootOf(commit)
+	if err != nil {
+		return err
+	}
+	if err := newCompleteness(f.repo, f.store).check(ctx, tree, meta); err != nil {
+		return fmt.Errorf("commit %s: %w", f.commit.Checksum, err)
+	}
+	sum, err := f.store.Metadata(ctx, ostree.ObjectCommit, f.commit.Checksum, f.commit.Data)
+	if err != nil {
+		return err
+	}
+	if err := f.store.Publish(ctx, nil); err != nil {
+		return err
+	}
+	if f.commit.Detached != nil {
+		detached, err := ostree.VariantFromBytes("a{sv}", f.commit.Detached)
+		if err != nil {
+			return fmt.Errorf("detached metadata of commit %s: %w", sum, err)
+		}
+		if err := f.repo.WriteDetachedMetadata(ctx, sum.String(), detached); err != nil {
+			return err
+		}
+	}
+	if _, state, err := f.repo.LoadCommit(ctx, sum.String()); err != nil {
+		return err
+	} else if state&ostree.CommitPartial != 0 { // left by an interrupted pull of another tool
+		if err := f.repo.MarkCommitPartial(ctx, sum.String(), ostree.NotPartial); err != nil {
+			return err
+		}
+	}
+	f.state.VerifyText = f.commit.VerifyText
+	l.Commit = sum.String()
+	return f.store.Publish(ctx, map[string]string{l.Ref: l.Commit})
+}
+
+const commitType = "(a{sv}aya(say)sstayay)"
+
+// countingReader reports what was read.
+type countingReader struct {
+	r       io.Reader
+	counter *byteCounter
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if n > 0 {
+		c.counter.add(n)
+	}
+	return n, err
+}

@@ -1,0 +1,258 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/internal/objstore"
+	"github.com/ostree-container/ostree-container/container/registry"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// Version is what commits name as their importer.
+const Version = "0.1.0"
+
+// defaultJobs is how many layers are fetched and imported at once.
+const defaultJobs = 4
+
+// ImporterOptions are options of an Importer; nil means the default.
+type ImporterOptions struct {
+	// Registry holds credentials, TLS and policy; nil: ostree's own auth files or none, the system's policy.
+	Registry *registry.Options
+	// Target is under which name the image is kept and looked for; nil: the source. It says nothing about fetching.
+	Target *imageref.OSTreeImageReference
+	// NoImgref writes no ref for the image. Nothing then keeps its layers but a deployment.
+	NoImgref bool
+	// RequireBootable refuses images without the labels of a bootable one, or for another architecture.
+	RequireBootable bool
+	// DisableGC leaves layers that nothing references any more.
+	DisableGC bool
+	// Strict refuses layers with devices, FIFOs and the like, which are otherwise left out and reported.
+	Strict bool
+	// IgnoreSpace fetches even if the compressed layers alone do not fit.
+	IgnoreSpace bool
+	// Jobs is how many layers are worked on at once; 0: 4.
+	Jobs int
+	// KeepCommits are merge commits whose layers are not collected, 64 hex digits each.
+	KeepCommits []string
+	// Progress is called with one event at a time; nil: not at all. It must not block for long.
+	Progress func(Event)
+	// Logger gets what is of interest but no error; nil: silent.
+	Logger *slog.Logger
+
+	backend objstore.Backend // tests compare the two
+}
+
+// Importer brings one image into a repository: NewImporter, Prepare, Import, Close. Not safe for concurrent use.
+type Importer struct {
+	repo     *ostree.Repo
+	ref      imageref.OSTreeImageReference
+	opts     ImporterOptions
+	target   imageref.ImageReference
+	name     string // ref of the image
+	image    *registry.Image
+	progress *progress
+}
+
+// NewImporter checks that the image can be kept in the repository; nothing is fetched. The caller keeps repo open until Close.
+func NewImporter(repo *ostree.Repo, ref imageref.OSTreeImageReference, opts *ImporterOptions) (*Importer, error) {
+	if opts == nil {
+		opts = &ImporterOptions{}
+	}
+	i := &Importer{repo: repo, ref: ref, opts: *opts, target: ref.ImgRef, progress: &progress{emit: opts.Progress}}
+	if opts.Target != nil {
+		i.target = opts.Target.ImgRef
+	}
+	if i.opts.Logger == nil {
+		i.opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	if i.opts.Jobs <= 0 {
+		i.opts.Jobs = defaultJobs
+	}
+	switch repo.Mode() {
+	case ostree.ModeBare, ostree.ModeBareUser, ostree.ModeArchive:
+	default:
+		return nil, fmt.Errorf("repository %s has mode %s, which cannot hold owners and extended attributes: %w",
+			repo.Path(), repo.Mode(), ostree.ErrUnsupported)
+	}
+	var err error
+	i.name, err = imageRef(i.target)
+	return i, err
+}
+
+// Close ends the connection to the image's source. It may be called twice.
+func (i *Importer) Close() error {
+	if i.image == nil {
+		return nil
+	}
+	image := i.image
+	i.image = nil
+	return image.Close()
+}
+
+// PreparedImport is an image that is not in the repository, or not in this version.
+type PreparedImport struct {
+	ManifestDigest digest.Digest // of the manifest's original bytes
+	Manifest       *ocispec.Manifest
+	Config         *ocispec.Image
+	Previous       *LayeredImageState // nil: the image is new to the repository
+	Layers         []LayerState       // in the order of the manifest
+}
+
+// Version returns the image's version label, "" if there is none.
+func (p *PreparedImport) Version() string { return versionOf(p.Config) }
+
+// LayersToFetch returns the layers that are not in the repository.
+func (p *PreparedImport) LayersToFetch() []LayerState {
+	var missing []LayerState
+	for _, l := range p.Layers {
+		if l.Commit == "" {
+			missing = append(missing, l)
+		}
+	}
+	return missing
+}
+
+// Stored returns how many layers are in the repository.
+func (p *PreparedImport) Stored() int { return len(p.Layers) - len(p.LayersToFetch()) }
+
+// FetchSize returns the size of the blobs to fetch, in bytes.
+func (p *PreparedImport) FetchSize() int64 {
+	var n int64
+	for _, l := range p.LayersToFetch() {
+		n += max(l.Descriptor.Size, 0)
+	}
+	return n
+}
+
+// PrepareResult is what Prepare found; exactly one field is set.
+type PrepareResult struct {
+	AlreadyPresent *LayeredImageState
+	Ready          *PreparedImport
+}
+
+// Import fetches what is missing, writes the merge commit and its ref, and collects layers that nothing references any more.
+// Errors about a layer are *LayerError. Finished layers stay in the repository whatever happens.
+func (i *Importer) Import(ctx context.Context, p *PreparedImport) (_ *LayeredImageState, err error) {
+	if i.image == nil {
+		return nil, errors.New("import without Prepare")
+	}
+	store, err := objstore.Open(ctx, i.repo, &objstore.Options{Backend: i.opts.backend, Logger: i.opts.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("Importing: %w", err) //nolint:staticcheck // the reference's text
+	}
+	state, err := func() (_ *LayeredImageState, err error) {
+		defer func() { err = errors.Join(err, store.Close()) }()
+		return i.importInto(ctx, store, p)
+	}()
+	if err != nil {
+		return nil, fmt.Errorf("Importing: %w", err) //nolint:staticcheck // the reference's text
+	}
+	if !i.opts.DisableGC {
+		i.collect(ctx, state)
+	}
+	full, err := QueryImageCommit(ctx, i.repo, state.MergeCommit)
+	if err != nil {
+		return nil, err
+	}
+	full.Filtered, full.VerifyText = state.Filtered, state.VerifyText
+	return full, nil
+}
+
+func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *PreparedImport) (*LayeredImageState, error) {
+	// What Prepare saw may have been collected since; from here on the repository is locked against that.
+	if err := i.findLayers(ctx, p.Layers); err != nil {
+		return nil, err
+	}
+	if err := i.dropIncomplete(ctx, store, p.Layers); err != nil {
+		return nil, err
+	}
+	if err := i.checkSpace(ctx, p); err != nil {
+		return nil, err
+	}
+	state := &LayeredImageState{ManifestDigest: p.ManifestDigest, Manifest: p.Manifest, Config: p.Config, Filtered: map[string]map[string]uint32{}}
+	done := i.progress.phase(PhaseImport)
+	if err := i.fetchAll(ctx, store, p, state); err != nil {
+		return nil, err
+	}
+	done()
+	refs := map[string]string{}
+	for _, l := range p.Layers {
+		refs[l.Ref] = l.Commit // again: another tool may have collected it meanwhile
+	}
+	merge, err := i.merge(ctx, store, p)
+	if err != nil {
+		return nil, fmt.Errorf("merge layers of %s: %w", i.ref.ImgRef, err)
+	}
+	state.MergeCommit, state.BaseCommit = merge, p.Layers[0].Commit
+	if !i.opts.NoImgref {
+		refs[i.name] = merge
+	}
+	return state, store.Publish(ctx, refs)
+}
+
+// dropIncomplete forgets layers that lack objects, so that they are fetched again instead of being built on.
+func (i *Importer) dropIncomplete(ctx context.Context, store *objstore.Store, layers []LayerState) error {
+	complete := newCompleteness(i.repo, store)
+	for n := range layers {
+		l := &layers[n]
+		if l.Commit == "" {
+			continue
+		}
+		tree, meta, err := i.commitTree(ctx, l.Commit)
+		if err == nil {
+			err = complete.check(ctx, tree, meta)
+		}
+		if errors.Is(err, ErrIncomplete) {
+			i.opts.Logger.Warn("layer is damaged and fetched again", "layer", l.Descriptor.Digest, "error", err)
+			l.Commit = ""
+		} else if err != nil {
+			return layerError(i.ref.ImgRef.String(), l, len(layers), err)
+		}
+	}
+	return nil
+}
+
+// checkSpace refuses an image whose compressed layers alone do not fit. What they unpack to is checked while writing.
+func (i *Importer) checkSpace(ctx context.Context, p *PreparedImport) error {
+	if i.opts.IgnoreSpace {
+		return nil
+	}
+	reserved, err := i.repo.MinFreeSpaceBytes(ctx)
+	if err != nil {
+		return err
+	}
+	free, err := objstore.FreeSpace(i.repo.FD(), reserved)
+	if err != nil {
+		return err
+	}
+	if need := p.FetchSize(); need > free {
+		return fmt.Errorf("%w: layers of %s to fetch: %d bytes compressed; %s has %d bytes available above the %d that the repository keeps free",
+			ErrNoSpace, i.ref.ImgRef, need, i.repo.Path(), max(free, 0), reserved)
+	}
+	return nil
+}
+
+// collectWait is how long a collection after an import waits for other imports; they collect when they are done.
+const collectWait = 2 * time.Second
+
+// collect removes layers that nothing references. That the repository is busy, or holds something unreadable, is no reason to
+// call the import failed.
+func (i *Importer) collect(ctx context.Context, state *LayeredImageState) {
+	defer i.progress.phase(PhaseGC)()
+	waiting, cancel := context.WithTimeout(ctx, collectWait)
+	defer cancel()
+	n, err := GCImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: append([]string{state.MergeCommit}, i.opts.KeepCommits...)})
+	if err != nil {
+		i.opts.Logger.Warn("unused layers were not collected", "repository", i.repo.Path(), "error", err)
+		return
+	}
+	i.opts.Logger.Debug("collected layers", "count", n)
+}

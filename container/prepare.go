@@ -1,0 +1,166 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ostree-container/ostree-container/container/registry"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// Prepare finds out whether the image is in the repository, and if not, what has to be fetched: manifest and config are fetched and
+// verified, layers are not. An update of an image that is here already is noted in its detached metadata.
+func (i *Importer) Prepare(ctx context.Context) (*PrepareResult, error) {
+	defer i.progress.phase(PhaseResolve)()
+	result, err := i.prepare(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("Preparing import: %w", err) //nolint:staticcheck // the reference's text
+	}
+	return result, nil
+}
+
+func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
+	previous, err := QueryImage(ctx, i.repo, i.target)
+	switch {
+	case errors.Is(err, ErrNoSuchImage):
+	case err != nil: // as if it were not there: pulling again repairs it
+		i.opts.Logger.Error("failed to query image commit", "image", i.target.String(), "error", err)
+		previous = nil
+	default:
+		if want, ok := i.ref.ImgRef.Digest(); ok && want == previous.ManifestDigest {
+			return &PrepareResult{AlreadyPresent: previous}, nil
+		}
+	}
+	if err := i.Close(); err != nil {
+		return nil, err
+	}
+	options := registry.Options{}
+	if i.opts.Registry != nil {
+		options = *i.opts.Registry
+	}
+	if options.Logger == nil {
+		options.Logger = i.opts.Logger
+	}
+	options.ManifestOnly = true
+	if i.image, err = registry.Open(ctx, i.ref, &options); err != nil {
+		return nil, fmt.Errorf("Fetching manifest: %w", err) //nolint:staticcheck // the reference's text
+	}
+	if previous != nil {
+		sameConfig := previous.Manifest.Config.Digest == i.image.Manifest.Config.Digest
+		if previous.ManifestDigest == i.image.ManifestDigest || sameConfig {
+			return &PrepareResult{AlreadyPresent: previous}, nil
+		}
+	}
+	if err := i.image.FetchConfig(ctx); err != nil {
+		return nil, fmt.Errorf("Fetching config: %w", err) //nolint:staticcheck // the reference's text
+	}
+	p := &PreparedImport{ManifestDigest: i.image.ManifestDigest, Manifest: i.image.Manifest, Config: i.image.Config, Previous: previous}
+	if previous != nil {
+		update := &CachedUpdate{ManifestDigest: p.ManifestDigest, Manifest: p.Manifest, Config: p.Config}
+		if err := writeCachedUpdate(ctx, i.repo, previous.MergeCommit, update); err != nil {
+			return nil, fmt.Errorf("note the update of %s: %w", i.target, err)
+		}
+	}
+	if i.opts.RequireBootable {
+		if err := checkBootable(p.Config); err != nil {
+			return nil, err
+		}
+	}
+	if p.Layers, err = parseLayout(p.Manifest, p.Config, i.image.Layers); err != nil {
+		return nil, err
+	}
+	if err := i.findLayers(ctx, p.Layers); err != nil {
+		return nil, err
+	}
+	return &PrepareResult{Ready: p}, nil
+}
+
+// findLayers fills in the commits of the layers that are in the repository: under their own digest, or, compressed in another way,
+// under another digest with the same diff_id. A ref whose commit is gone, or was never completed, does not count.
+func (i *Importer) findLayers(ctx context.Context, layers []LayerState) error {
+	byDiffID, err := i.commitsByDiffID(ctx)
+	if err != nil {
+		return err
+	}
+	for n := range layers {
+		l := &layers[n]
+		l.Commit, err = i.repo.ResolveRev(ctx, l.Ref)
+		if err != nil && !errors.Is(err, ostree.ErrNotFound) {
+			return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
+		}
+		if l.Commit == "" && l.DiffID != "" {
+			l.Commit = byDiffID[diffKey{l.DiffID, l.Kind}]
+		}
+		if l.Commit == "" {
+			continue
+		}
+		switch _, state, err := i.repo.LoadCommit(ctx, l.Commit); {
+		case errors.Is(err, ostree.ErrNotFound) || err == nil && state&ostree.CommitPartial != 0:
+			l.Commit = ""
+		case err != nil:
+			return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
+		}
+	}
+	return nil
+}
+
+type diffKey struct {
+	id   digest.Digest
+	kind LayerKind
+}
+
+// commitsByDiffID returns the layer commits of every image in the repository that can be read, by diff_id. An image that cannot be
+// read offers nothing; that is not an error here.
+func (i *Importer) commitsByDiffID(ctx context.Context) (map[diffKey]string, error) {
+	refs, err := listRefs(ctx, i.repo, layerPrefix)
+	if err != nil {
+		return nil, err
+	}
+	known := map[diffKey]string{}
+	collect := func(_ string, manifest *ocispec.Manifest, config *ocispec.Image) error {
+		ids := config.RootFS.DiffIDs
+		if len(ids) == 2*len(manifest.Layers) { // see B43
+			ids = ids[len(manifest.Layers):]
+		}
+		if len(ids) != len(manifest.Layers) {
+			return nil
+		}
+		layers := make([]registry.Layer, len(ids))
+		for n := range ids {
+			layers[n] = registry.Layer{Descriptor: manifest.Layers[n], DiffID: ids[n]}
+		}
+		states, err := parseLayout(manifest, config, layers)
+		if err != nil {
+			return nil //nolint:nilerr // not ours to judge: it only offers nothing
+		}
+		for _, l := range states {
+			if commit, ok := refs[l.Ref]; ok {
+				known[diffKey{l.DiffID, l.Kind}] = commit
+			}
+		}
+		return nil
+	}
+	images, err := listImageRefs(ctx, i.repo)
+	if err != nil {
+		return nil, err
+	}
+	for _, prefix := range deploymentPrefixes {
+		more, err := listRefs(ctx, i.repo, prefix)
+		if err != nil {
+			return nil, err
+		}
+		for ref, commit := range more {
+			images[ref] = commit
+		}
+	}
+	for ref, commit := range images {
+		if err := visitImage(ctx, i.repo, "ref "+ref, commit, false, collect); err != nil {
+			i.opts.Logger.Debug("no layers to reuse", "error", err)
+		}
+	}
+	return known, ctx.Err()
+}

@@ -1,0 +1,104 @@
+package container
+
+import (
+	"sync"
+	"time"
+)
+
+// Phase is a part of the work that may take long.
+type Phase string
+
+// Phases, in the order in which they come.
+const (
+	PhaseResolve Phase = "resolve" // manifest, config, what is here already
+	PhaseImport  Phase = "import"  // layers
+	PhaseMerge   Phase = "merge"   // one tree over all layers
+	PhaseRelabel Phase = "relabel" // SELinux labels of the merged tree
+	PhaseGC      Phase = "gc"      // layers that nothing references
+	PhaseDeploy  Phase = "deploy"  // checkout and boot entry
+	PhaseCleanup Phase = "cleanup" // old deployments
+)
+
+// Event is one of PhaseStarted, PhaseDone, LayerStarted, LayerProgress and LayerDone.
+type Event interface{ event() }
+
+// PhaseStarted says that a phase begins.
+type PhaseStarted struct{ Phase Phase }
+
+// PhaseDone says that a phase is over.
+type PhaseDone struct {
+	Phase   Phase
+	Elapsed time.Duration
+}
+
+// LayerStarted says that a layer is being fetched and imported. Several layers are under way at once.
+type LayerStarted struct {
+	Layer LayerState
+	N     int // 1 is the first to start
+	Total int // layers to fetch
+}
+
+// LayerProgress counts bytes of a layer's blob. These events may be dropped; the last one, Done == Total, never is.
+type LayerProgress struct {
+	Layer LayerState
+	Done  int64 // bytes read
+	Total int64 // bytes in all, -1 if unknown
+}
+
+// LayerDone says that a layer is in the repository, verified and durable.
+type LayerDone struct {
+	Layer          LayerState
+	N, Total       int // how many are done, of how many
+	ObjectsWritten int64
+}
+
+func (PhaseStarted) event()  {}
+func (PhaseDone) event()     {}
+func (LayerStarted) event()  {}
+func (LayerProgress) event() {}
+func (LayerDone) event()     {}
+
+// progress calls a function with one event at a time.
+type progress struct {
+	mu   sync.Mutex
+	emit func(Event)
+}
+
+func (p *progress) send(e Event) {
+	if p == nil || p.emit == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.emit(e)
+}
+
+// phase announces a phase and returns what ends it.
+func (p *progress) phase(name Phase) func() {
+	start := time.Now()
+	p.send(PhaseStarted{Phase: name})
+	return func() { p.send(PhaseDone{Phase: name, Elapsed: time.Since(start)}) }
+}
+
+// progressInterval is at most how often the bytes of one layer are reported.
+const progressInterval = 100 * time.Millisecond
+
+// byteCounter reports the bytes of one layer.
+type byteCounter struct {
+	progress *progress
+	layer    LayerState
+	done     int64
+	last     time.Time
+}
+
+func (c *byteCounter) add(n int) {
+	c.done += int64(n)
+	if now := time.Now(); now.Sub(c.last) >= progressInterval || c.done == c.layer.Descriptor.Size {
+		c.last = now
+		total := c.layer.Descriptor.Size
+		if total <= 0 {
+			total = -1
+		}
+		c.progress.send(LayerProgress{Layer: c.layer, Done: c.done, Total: total})
+	}
+}

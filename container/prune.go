@@ -1,0 +1,287 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// PruneOptions are options of what removes images and layers; nil means the default.
+type PruneOptions struct {
+	Progress func(Event)  // nil: none
+	Logger   *slog.Logger // nil: silent
+	// KeepCommits are merge commits whose layers are kept although no ref names them, 64 hex digits each.
+	KeepCommits []string
+}
+
+// Pruned says what a Prune removed.
+type Pruned struct {
+	Images  int
+	Layers  int
+	Objects int
+	Bytes   uint64 // size of the removed objects
+}
+
+// IsEmpty reports whether nothing was removed.
+func (p *Pruned) IsEmpty() bool { return p.Images == 0 && p.Layers == 0 && p.Objects == 0 }
+
+// MissingImagesError names images that were to be removed and do not exist. It wraps ErrNoSuchImage.
+type MissingImagesError struct{ Images []imageref.ImageReference }
+
+func (e *MissingImagesError) Error() string {
+	names := make([]string, len(e.Images))
+	for i, ref := range e.Images {
+		names[i] = ref.String()
+	}
+	return "Missing images: " + strings.Join(names, " ")
+}
+
+func (e *MissingImagesError) Unwrap() error { return ErrNoSuchImage }
+
+// RemoveImages removes images and returns those that existed. If some did not, the error is a *MissingImagesError and the others
+// are removed all the same. Layers stay until GCImageLayers.
+func RemoveImages(ctx context.Context, repo *ostree.Repo, images []imageref.ImageReference) ([]imageref.ImageReference, error) {
+	var removed, missing []imageref.ImageReference
+	for _, image := range images {
+		name, err := imageRef(image)
+		if err != nil {
+			return removed, err
+		}
+		if _, err := repo.ResolveRev(ctx, name); errors.Is(err, ostree.ErrNotFound) {
+			missing = append(missing, image)
+			continue
+		} else if err != nil {
+			return removed, fmt.Errorf("image %s: %w", image, err)
+		}
+		if err := repo.SetRefImmediate(ctx, "", name, ""); err != nil {
+			return removed, fmt.Errorf("Pruning %s: %w", image, err) //nolint:staticcheck // the reference's text
+		}
+		removed = append(removed, image)
+	}
+	if len(missing) > 0 {
+		return removed, &MissingImagesError{Images: missing}
+	}
+	return removed, nil
+}
+
+// GCImageLayers removes the refs of layers that no image and no protected commit needs, and returns how many. If an image cannot
+// be understood nothing is removed, and the error, which wraps ErrUnreadableImage, names its ref. It waits for imports into the
+// repository to end (ostree.ErrWouldBlock after core.lock-timeout-secs). Objects stay until ostree.Repo.Prune.
+func GCImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (n int, err error) {
+	if opts == nil {
+		opts = &PruneOptions{}
+	}
+	lock, err := repo.Lock(ctx, ostree.LockExclusive)
+	if err != nil {
+		return 0, fmt.Errorf("Pruning image layers: lock repository %s: %w", repo.Path(), err) //nolint:staticcheck // the reference's text
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	return gcLayers(ctx, repo, opts.KeepCommits)
+}
+
+// gcLayers is GCImageLayers under the caller's lock.
+func gcLayers(ctx context.Context, repo *ostree.Repo, keep []string) (int, error) {
+	needed, err := neededLayers(ctx, repo, keep)
+	if err != nil {
+		return 0, fmt.Errorf("Pruning image layers: %w", err) //nolint:staticcheck // the reference's text
+	}
+	layers, err := listRefs(ctx, repo, layerPrefix)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, name := range slices.Sorted(maps.Keys(layers)) {
+		text, err := imageref.UnescapeRef(layerPrefix, name)
+		if err != nil {
+			return n, fmt.Errorf("Pruning image layers: ref %s: %w", name, err) //nolint:staticcheck // the reference's text
+		}
+		if needed[digest.Digest(text)] {
+			continue
+		}
+		if err := repo.SetRefImmediate(ctx, "", name, ""); err != nil {
+			return n, fmt.Errorf("remove ref %s: %w", name, err)
+		}
+		n++
+	}
+	return n, nil
+}
+
+// neededLayers returns the digests of all layers that images, deployments, protected commits and the given ones need.
+func neededLayers(ctx context.Context, repo *ostree.Repo, keep []string) (map[digest.Digest]bool, error) {
+	needed := map[digest.Digest]bool{}
+	err := protectedImages(ctx, repo, keep, func(_ string, manifest *ocispec.Manifest, _ *ocispec.Image) error {
+		for _, l := range manifest.Layers {
+			needed[l.Digest] = true
+		}
+		return nil
+	})
+	return needed, err
+}
+
+// protectedImages calls visit for every image whose layers must stay. An image that cannot be read is an error.
+func protectedImages(ctx context.Context, repo *ostree.Repo, keep []string,
+	visit func(from string, manifest *ocispec.Manifest, config *ocispec.Image) error,
+) error {
+	images, err := listImageRefs(ctx, repo)
+	if err != nil {
+		return err
+	}
+	for ref, commit := range images {
+		if _, err := imageOfRef(ref); err != nil {
+			return fmt.Errorf("%w: ref %s: %w", ErrUnreadableImage, ref, err)
+		}
+		if err := visitImage(ctx, repo, "ref "+ref, commit, true, visit); err != nil {
+			return err
+		}
+	}
+	commits := map[string]string{}
+	for _, prefix := range deploymentPrefixes {
+		refs, err := listRefs(ctx, repo, prefix)
+		if err != nil {
+			return err
+		}
+		for ref, commit := range refs {
+			commits[commit] = "ref " + ref
+		}
+	}
+	for _, commit := range keep {
+		commits[commit] = "commit in use"
+	}
+	for commit, from := range commits {
+		if err := visitImage(ctx, repo, from, commit, false, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// visitImage reads the manifest and config in a commit. A commit that is no image is an error only where an image is expected.
+func visitImage(ctx context.Context, repo *ostree.Repo, from, checksum string, expected bool,
+	visit func(from string, manifest *ocispec.Manifest, config *ocispec.Image) error,
+) error {
+	fail := func(err error) error { return fmt.Errorf("%w: %s: %w", ErrUnreadableImage, from, err) }
+	commit, _, err := repo.LoadCommit(ctx, checksum)
+	if err != nil {
+		return fail(err)
+	}
+	if !expected {
+		if _, ok, err := commit.MetadataString(metaManifestDigest); err != nil {
+			return fail(err)
+		} else if !ok {
+			return nil
+		}
+	}
+	manifest, _, err := manifestOf(commit)
+	if err != nil {
+		return fail(err)
+	}
+	config, err := configOf(commit)
+	if err != nil {
+		return fail(err)
+	}
+	return visit(from, manifest, config)
+}
+
+// RemoveUndeployedImages removes all images that are not the origin of a deployment, booted, staged or other, and returns them,
+// sorted. It takes the lock of the sysroot. Layers and objects stay. A nil opts means the default.
+func RemoveUndeployedImages(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (removed []imageref.ImageReference, err error) {
+	unlock, err := lockSysroot(ctx, sysroot, loggerOf(opts))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	repo, err := sysroot.Repo()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, repo.Close()) }()
+	return removeUndeployed(ctx, sysroot, repo)
+}
+
+func removeUndeployed(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo) ([]imageref.ImageReference, error) {
+	deployed := map[imageref.ImageReference]bool{}
+	for _, d := range sysroot.Deployments() {
+		origin, err := DeploymentImage(d)
+		if err != nil {
+			return nil, err
+		}
+		if origin != nil {
+			deployed[origin.ImgRef] = true
+		}
+	}
+	refs, err := listImageRefs(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	var unused []imageref.ImageReference
+	for _, ref := range slices.Sorted(maps.Keys(refs)) {
+		image, err := imageOfRef(ref)
+		if err != nil || deployed[image] { // what is not understood is not touched
+			continue
+		}
+		unused = append(unused, image)
+	}
+	return RemoveImages(ctx, repo, unused)
+}
+
+// Prune removes images that are not deployed, layers that nothing needs then, and objects that nothing reaches then. It takes the
+// lock of the sysroot. A nil opts means the default.
+func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (result *Pruned, err error) {
+	if opts == nil {
+		opts = &PruneOptions{}
+	}
+	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	repo, err := sysroot.Repo()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, repo.Close()) }()
+	p := &progress{emit: opts.Progress}
+	defer p.phase(PhaseGC)()
+	images, err := removeUndeployed(ctx, sysroot, repo)
+	if err != nil {
+		return nil, err
+	}
+	keep := *opts
+	keep.KeepCommits = append(deployedCommits(sysroot), opts.KeepCommits...)
+	layers, err := GCImageLayers(ctx, repo, &keep)
+	if err != nil {
+		return nil, err
+	}
+	// Unlike a prune of the repository alone this keeps what deployments need, staged ones included.
+	stats, err := sysroot.CleanupPruneRepo(ctx, ostree.PruneOptions{Flags: ostree.PruneRefsOnly})
+	if err != nil {
+		return nil, fmt.Errorf("prune repository %s: %w", repo.Path(), err)
+	}
+	return &Pruned{Images: len(images), Layers: layers, Objects: stats.Pruned, Bytes: stats.Size}, nil
+}
+
+// deployedCommits are the commits of all deployments. A staged one has no ref yet.
+func deployedCommits(sysroot *ostree.Sysroot) []string {
+	var commits []string
+	for _, d := range sysroot.Deployments() {
+		commits = append(commits, d.Checksum())
+	}
+	return commits
+}
+
+func loggerOf(opts *PruneOptions) *slog.Logger {
+	if opts == nil {
+		return nil
+	}
+	return opts.Logger
+}

@@ -1,0 +1,181 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ostree-container/ostree-container/container/internal/object"
+	"github.com/ostree-container/ostree-container/container/internal/objstore"
+	"github.com/ostree-container/ostree-container/container/internal/union"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// relabel gives every file and directory of the merged tree the label of the merged policy. Where the policy is that of the base,
+// what the layers left alone is not looked at. base is the base commit, empty if there is none.
+func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.Tree, base string) (err error) {
+	dir, err := t.Lookup(ctx, selinuxDir)
+	if err != nil || dir == nil {
+		return err
+	}
+	r := &relabeler{importer: i, store: store, tree: t, metas: map[metaKey]object.Checksum{}}
+	var policy *ostree.SePolicy
+	if base != "" {
+		if r.base, err = i.baseTree(ctx, base); err != nil {
+			return err
+		}
+		lower, err := r.base.Lookup(ctx, selinuxDir)
+		if err != nil {
+			return err
+		}
+		if lower != nil && sameDir(dir, lower) {
+			if policy, err = i.policyOf(ctx, r.base, base); err != nil {
+				return err
+			}
+		} else {
+			r.base = nil
+		}
+	}
+	if r.base == nil {
+		if policy, err = i.mergedPolicy(ctx, store, t); err != nil {
+			return err
+		}
+	}
+	if policy == nil {
+		return nil
+	}
+	defer func() { err = errors.Join(err, policy.Close()) }()
+	defer i.progress.phase(PhaseRelabel)()
+	r.policy = policy
+	root := t.Root()
+	var lower *union.Dir
+	if r.base != nil {
+		lower = r.base.Root()
+	}
+	if root.Meta, err = r.meta(ctx, "/", root.Meta); err != nil {
+		return err
+	}
+	return r.dir(ctx, "", root, lower)
+}
+
+func sameDir(a, b *union.Dir) bool {
+	sumA, okA := a.Sum()
+	sumB, okB := b.Sum()
+	return okA && okB && sumA == sumB && a.Meta == b.Meta
+}
+
+// mergedPolicy loads the policy that the merged tree has. libostree reads a policy from a commit: one that nothing refers to is
+// written for it, and is removed by the next prune.
+func (i *Importer) mergedPolicy(ctx context.Context, store *objstore.Store, t *union.Tree) (*ostree.SePolicy, error) {
+	c := &object.Commit{}
+	var err error
+	if c.Tree, c.Meta, err = t.Write(ctx, store); err != nil {
+		return nil, err
+	}
+	sum, err := store.Commit(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Publish(ctx, nil); err != nil {
+		return nil, err
+	}
+	return i.policyOf(ctx, t, sum.String())
+}
+
+type relabeler struct {
+	importer *Importer
+	store    *objstore.Store
+	tree     *union.Tree
+	base     *union.Tree // nil: look at everything
+	policy   *ostree.SePolicy
+	metas    map[metaKey]object.Checksum
+}
+
+type metaKey struct {
+	meta  object.Checksum
+	label string
+}
+
+// dir relabels what is in d; lower is the same directory of the base, or nil.
+func (r *relabeler) dir(ctx context.Context, path string, d, lower *union.Dir) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	lowerDirs, lowerFiles := map[string]*union.Dir{}, map[string]object.Checksum{}
+	if lower != nil {
+		err := r.base.Visit(ctx, path, lower,
+			func(name string, sum object.Checksum) (object.Checksum, error) {
+				lowerFiles[name] = sum
+				return sum, nil
+			},
+			func(name string, sub *union.Dir) error { lowerDirs[name] = sub; return nil })
+		if err != nil {
+			return err
+		}
+	}
+	return r.tree.Visit(ctx, path, d,
+		func(name string, sum object.Checksum) (object.Checksum, error) {
+			if lowerFiles[name] == sum && !sum.IsZero() {
+				return sum, nil
+			}
+			return r.file(ctx, path+"/"+name, sum)
+		},
+		func(name string, sub *union.Dir) error {
+			same := lowerDirs[name]
+			if same != nil && sameDir(sub, same) {
+				return nil
+			}
+			var err error
+			if sub.Meta, err = r.meta(ctx, path+"/"+name, sub.Meta); err != nil {
+				return err
+			}
+			return r.dir(ctx, path+"/"+name, sub, same)
+		})
+}
+
+func (r *relabeler) file(ctx context.Context, path string, sum object.Checksum) (object.Checksum, error) {
+	f, err := r.importer.repo.LoadFile(ctx, sum.String())
+	if err != nil {
+		return sum, fmt.Errorf("%s: %w", path, err)
+	}
+	mode := f.Info.Mode
+	if err := f.Close(); err != nil {
+		return sum, err
+	}
+	label, err := r.policy.Label(ctx, path, mode)
+	if err != nil {
+		return sum, err
+	}
+	sum, err = r.store.Relabel(ctx, sum, label)
+	if err != nil {
+		return sum, fmt.Errorf("relabel %s: %w", path, err)
+	}
+	return sum, nil
+}
+
+// meta returns the metadata of a directory with the label of its path.
+func (r *relabeler) meta(ctx context.Context, path string, sum object.Checksum) (object.Checksum, error) {
+	label, err := r.policy.Label(ctx, path, object.ModeDir|0o755)
+	if err != nil || label == "" {
+		return sum, err
+	}
+	key := metaKey{sum, label}
+	if known, ok := r.metas[key]; ok {
+		return known, nil
+	}
+	data, err := r.importer.repo.LoadVariantBytes(ctx, ostree.ObjectDirMeta, sum.String())
+	if err != nil {
+		return sum, fmt.Errorf("directory %s: %w", path, err)
+	}
+	m, err := object.DecodeMeta(data)
+	if err != nil {
+		return sum, fmt.Errorf("directory %s: %w", path, err)
+	}
+	m.Xattrs = object.WithLabel(m.Xattrs, label)
+	labelled, err := r.store.DirMeta(ctx, m)
+	if err != nil {
+		return sum, err
+	}
+	r.metas[key] = labelled
+	return labelled, nil
+}
