@@ -90,8 +90,18 @@ func (r *Repo) CheckoutAt(ctx context.Context, opts *CheckoutOptions, dirfd int,
 		return fmt.Errorf("%s: %w", op, a.err)
 	}
 	cb := &entryCallbacks{}
-	if opts.Filter != nil {
-		cb.filter = func(path string, info *FileInfo) FilterResult { return opts.Filter(path, *info) }
+	if opts.Filter != nil || ctx.Done() != nil {
+		// libostree hardly looks at its cancellable here.
+		cb.filter = func(path string, info *FileInfo) FilterResult {
+			if ctx.Err() != nil {
+				cb.err = cancelled(ctx, nil)
+				return FilterSkip
+			}
+			if opts.Filter == nil {
+				return FilterAllow
+			}
+			return opts.Filter(path, *info)
+		}
 		h := cgo.NewHandle(cb)
 		defer h.Delete()
 		o.filter = C.uintptr_t(h)

@@ -14,7 +14,7 @@ type DiffOptions struct {
 	IgnoreXattrs bool // a file whose xattrs alone differ is the same
 }
 
-// Diff is what differs between two trees. Of a directory that is there on one side only, all below it is listed too.
+// Diff is what differs between two trees. A removed directory stands for all below it; of an added one, all below is listed too.
 type Diff struct {
 	Modified []DiffModified
 	Removed  []string // paths, starting with "/"

@@ -26,7 +26,7 @@ func kargsFree(p unsafe.Pointer) { C.ostree_kernel_args_free((*C.OstreeKernelArg
 // C: ostree_kernel_args_new
 func NewKernelArgs() *KernelArgs { return takeKernelArgs(C.ostree_kernel_args_new()) }
 
-// ParseKernelArgs splits a command line at spaces, as many as there are up to the first NUL.
+// ParseKernelArgs splits a command line at each space, up to the first NUL. Two spaces have an empty argument between them.
 //
 // C: ostree_kernel_args_from_string
 func ParseKernelArgs(options string) *KernelArgs {
@@ -62,7 +62,7 @@ func (k *KernelArgs) Append(arg string) error {
 	})
 }
 
-// AppendIfMissing adds arg unless the same "key=value" is there.
+// AppendIfMissing adds arg unless its key is there, with whatever value.
 //
 // C: ostree_kernel_args_append_if_missing
 func (k *KernelArgs) AppendIfMissing(arg string) error {
@@ -118,7 +118,7 @@ func (k *KernelArgs) DeleteKey(key string) error {
 	})
 }
 
-// Contains reports whether exactly arg is there.
+// Contains reports whether arg's key is there, with whatever value.
 //
 // C: ostree_kernel_args_contains
 func (k *KernelArgs) Contains(arg string) bool {
@@ -130,7 +130,7 @@ func (k *KernelArgs) Contains(arg string) bool {
 	return err == nil && has != 0
 }
 
-// LastValue returns the last value of a key: false if the key is not there, "" for one without a value.
+// LastValue returns the last value of a key: false if the key is not there, or has no value the last time.
 //
 // C: ostree_kernel_args_get_last_value
 func (k *KernelArgs) LastValue(key string) (value string, ok bool) {

@@ -159,3 +159,9 @@ func writeCommit(ctx context.Context, r *ostree.Repo, tree *ostree.DirTree) (str
 	}
 	return r.WriteCommit(ctx, &ostree.CommitOptions{Timestamp: time.Unix(1700000000, 0)}, root)
 }
+
+func newCause(t testing.TB) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	t.Cleanup(func() { cancel(nil) })
+	return ctx, cancel
+}

@@ -130,8 +130,15 @@ func (r *Repo) PullLocal(ctx context.Context, path string, refs []string, opts *
 		o = *opts
 	}
 	if o.GPGVerify == nil {
-		o.GPGVerify = new(bool)
-		o.DisableSignVerify = true
+		d, err := VariantDictOf(o.Extra)
+		if err != nil {
+			return fmt.Errorf("%s: extra options: %w", op, err)
+		}
+		d.SetBool("gpg-verify-summary", false).SetBool("disable-sign-verify-summary", true)
+		if o.Extra, err = d.Build(); err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+		o.GPGVerify, o.DisableSignVerify = new(bool), true
 	}
 	return r.Pull(ctx, "file://"+abs, refs, &o)
 }

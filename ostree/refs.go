@@ -53,7 +53,8 @@ func ValidateChecksum(s string) error {
 }
 
 // ResolveRev returns the commit checksum of a ref, a refspec, a checksum (or an unambiguous
-// prefix of one), with any number of "^" appended for its parents. It returns ErrNotFound.
+// prefix of one), with any number of "^" appended for its parents. A name of hex digits only, as "a" or "beef", is
+// taken for such a prefix first. It returns ErrNotFound.
 //
 // C: ostree_repo_resolve_rev
 func (r *Repo) ResolveRev(ctx context.Context, rev string) (string, error) {

@@ -1,0 +1,84 @@
+package ostree_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// policyTree holds as much of a policy as labelling reads.
+var policyTree = map[string]string{
+	"usr/etc/selinux/config":                    "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
+	"usr/etc/selinux/targeted/policy/policy.33": "policy",
+	"usr/etc/selinux/targeted/contexts/files/file_contexts": "/.*\tsystem_u:object_r:default_t:s0\n" +
+		"/usr/bin/.*\t--\tsystem_u:object_r:bin_t:s0\n/usr/secret\t<<none>>\n/dev/.*\t-c\tsystem_u:object_r:device_t:s0\n",
+}
+
+func TestSePolicy(t *testing.T) {
+	ctx := t.Context()
+	dir, err := os.Open(writeTree(t, policyTree))
+	require.NoError(t, err)
+	defer dir.Close()
+	r := newRepo(t, ostree.ModeArchive)
+	judgeCommit(t, r.Path(), "main", dir.Name())
+	at, err := ostree.NewSePolicyAt(ctx, int(dir.Fd()))
+	require.NoError(t, err)
+	from, err := ostree.NewSePolicyFromCommit(ctx, r, "main")
+	require.NoError(t, err)
+	need(t, "libostree with SELinux", at.Name() != "")
+	for _, p := range []*ostree.SePolicy{at, from} {
+		assert.Equal(t, "targeted", p.Name())
+		assert.Len(t, p.CSum(), 64)
+		for _, c := range []struct {
+			path string
+			mode uint32
+			want string
+		}{
+			{"/usr/bin/x", 0o100755, "system_u:object_r:bin_t:s0"},
+			{"/usr/bin/x", 0o40755, "system_u:object_r:default_t:s0"},
+			{"/usr/secret", 0o100600, ""},
+			{"/", 0o40755, "system_u:object_r:default_t:s0"},
+			{"/etc/x\ny", 0o100600, "system_u:object_r:default_t:s0"},
+		} {
+			got, err := p.Label(ctx, c.path, c.mode)
+			require.NoError(t, err, c.path)
+			assert.Equal(t, c.want, got, c.path)
+		}
+		_, err := p.Label(ctx, "relative", 0o100644)
+		require.ErrorIs(t, err, ostree.ErrInvalidArgument)
+		_, err = p.Label(ctx, "/a\x00", 0o100644)
+		require.ErrorIs(t, err, ostree.ErrInvalidArgument)
+	}
+
+	// Committed with the policy, files carry its labels.
+	commitDir(t, r, "labelled", writeTree(t, map[string]string{"usr/bin/x": "x"}), &ostree.CommitModifier{SePolicy: at, Filter: toRoot}, nil)
+	assert.Contains(t, judge(t, "ls", "-X", "labelled", "/usr/bin/x", "--repo", r.Path()), "security.selinux")
+
+	require.NoError(t, at.Close())
+	require.NoError(t, at.Close())
+	require.NoError(t, from.Close())
+	_, err = at.Label(ctx, "/", 0o40755)
+	require.ErrorIs(t, err, ostree.ErrClosed)
+	assert.Empty(t, at.Name())
+}
+
+func TestSePolicyNone(t *testing.T) {
+	ctx := t.Context()
+	dir, err := os.Open(writeTree(t, map[string]string{"usr/etc/x": ""}))
+	require.NoError(t, err)
+	defer dir.Close()
+	p, err := ostree.NewSePolicyAt(ctx, int(dir.Fd()))
+	require.NoError(t, err)
+	defer p.Close()
+	assert.Empty(t, p.Name())
+	assert.Empty(t, p.CSum())
+	label, err := p.Label(ctx, "/usr", 0o40755)
+	require.NoError(t, err)
+	assert.Empty(t, label)
+	_, err = ostree.NewSePolicyFromCommit(ctx, newRepo(t, ostree.ModeArchive), "none")
+	require.ErrorIs(t, err, ostree.ErrNotFound)
+}
