@@ -1,0 +1,225 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/containers/image/v5/types"
+)
+
+// AuthMode says where credentials for a registry come from.
+type AuthMode int
+
+const (
+	// AuthOSTree takes Options.AuthFile or Username and Password if given, else
+	// the first of ostree's own files that exists, else no credentials. For root
+	// the files are /run/ostree/auth.json, /etc/ostree/auth.json and
+	// /usr/lib/ostree/auth.json; for others $XDG_RUNTIME_DIR/ostree/auth.json and
+	// $XDG_CONFIG_HOME/ostree/auth.json. They are not merged.
+	AuthOSTree AuthMode = iota
+	// AuthAnonymous sends no credentials. (To a mirror from registries.conf on
+	// another host, containers/image sends what it knows for that host.)
+	AuthAnonymous
+	// AuthDefault looks where podman and skopeo look: containers-auth.json(5),
+	// docker's files and credential helpers.
+	AuthDefault
+)
+
+// Options are the settings of Open. Nil and the zero value are the defaults.
+type Options struct {
+	// Auth is the source of credentials; AuthAnonymous and AuthDefault exclude
+	// the next three fields.
+	Auth AuthMode
+	// AuthFile is the path of a containers-auth.json(5), which must exist.
+	// It excludes Username and Password.
+	AuthFile string
+	// Username and Password are sent to the registry of the image.
+	Username, Password string
+
+	// CertDir is a directory with *.crt (CA), *.cert and *.key (client) files; ""
+	// means the certs.d directories of containers-certs.d(5).
+	CertDir string
+	// InsecureSkipTLSVerify takes any certificate, and plain HTTP.
+	InsecureSkipTLSVerify bool
+
+	// Architecture, OS and Variant choose the instance of an index, in Go's
+	// names ("arm64", "linux", "v8"); "" means this machine's.
+	Architecture, OS, Variant string
+
+	// UserAgent is sent to registries; "" means "ostree-container".
+	UserAgent string
+
+	// RequireSigned refuses an image for which the policy does not ask for a
+	// signature over the whole image, whatever the signature source of the
+	// reference. It closes the gap that a policy with a strict default but a
+	// permissive transport leaves (and that the reference implementation has).
+	RequireSigned bool
+	// PolicyPath is a containers-policy.json(5) to use in place of those searched.
+	PolicyPath string
+
+	// RootDir is put before the absolute paths of configuration (policy,
+	// registries.conf, certs.d, auth.json), as installers need it; "" means "/". If
+	// set, variables of the environment and files in $HOME do not count.
+	RootDir string
+	// RegistriesConf and RegistriesConfDir replace /etc/containers/registries.conf
+	// and registries.conf.d; RegistriesDir replaces registries.d, which says where
+	// signatures are kept.
+	RegistriesConf, RegistriesConfDir, RegistriesDir string
+	// TempDir is where oci-archive: images and compressed docker-archive: files are
+	// unpacked; "" means /var/tmp.
+	TempDir string
+
+	// ManifestOnly leaves the configuration to Image.FetchConfig (except where the
+	// manifest has to be converted, which needs it).
+	ManifestOnly bool
+
+	// StallTimeout is how long to wait for the next byte before giving up; zero
+	// means 60 seconds, negative for ever. While a registry is answering a request
+	// for a manifest, one more minute is allowed, since containers/image may
+	// be waiting as the registry told it to.
+	StallTimeout time.Duration
+	// Retry says how often to try again.
+	Retry Retry
+
+	// Logger is told of warnings and retries; nil means silence.
+	Logger *slog.Logger
+}
+
+// String is for debugging and leaves out the password.
+func (o Options) String() string {
+	type plain Options // without this method
+	if o.Password != "" {
+		o.Password = redacted
+	}
+	return fmt.Sprintf("%+v", plain(o))
+}
+
+// GoString is String.
+func (o Options) GoString() string { return o.String() }
+
+// ErrConflictingAuth is returned by Open for options with more than one source of
+// credentials.
+var ErrConflictingAuth = errors.New("Conflicting authentication options") //nolint:staticcheck // the text of ostree-rs-ext
+
+const defaultUserAgent = "ostree-container"
+
+func (o *Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger
+}
+
+// system makes the settings of containers/image.
+func (o *Options) system() (*types.SystemContext, error) {
+	sys := &types.SystemContext{
+		ArchitectureChoice:           o.Architecture,
+		OSChoice:                     o.OS,
+		VariantChoice:                o.Variant,
+		DockerCertPath:               o.CertDir,
+		DockerRegistryUserAgent:      o.UserAgent,
+		RootForImplicitAbsolutePaths: o.root(),
+		SystemRegistriesConfPath:     o.RegistriesConf,
+		SystemRegistriesConfDirPath:  o.RegistriesConfDir,
+		RegistriesDirPath:            o.RegistriesDir,
+		BigFilesTemporaryDir:         o.TempDir,
+	}
+	if sys.DockerRegistryUserAgent == "" {
+		sys.DockerRegistryUserAgent = defaultUserAgent
+	}
+	if o.InsecureSkipTLSVerify {
+		sys.DockerInsecureSkipTLSVerify = types.OptionalBoolTrue
+	}
+	if err := o.authentication(sys); err != nil {
+		return nil, err
+	}
+	return sys, nil
+}
+
+func (o *Options) root() string {
+	if filepath.Clean("/"+o.RootDir) == "/" {
+		return ""
+	}
+	return o.RootDir
+}
+
+func (o *Options) authentication(sys *types.SystemContext) error {
+	sources := 0
+	for _, given := range []bool{
+		o.AuthFile != "", o.Username != "" || o.Password != "", o.Auth == AuthAnonymous, o.Auth == AuthDefault,
+	} {
+		if given {
+			sources++
+		}
+	}
+	switch {
+	case sources > 1:
+		return ErrConflictingAuth
+	case o.AuthFile != "":
+		if err := readable(o.AuthFile); err != nil {
+			return fmt.Errorf("authentication file: %w", err)
+		}
+		sys.AuthFilePath = o.AuthFile
+	case o.Username != "" || o.Password != "":
+		sys.DockerAuthConfig = &types.DockerAuthConfig{Username: o.Username, Password: o.Password}
+	case o.Auth == AuthAnonymous:
+		sys.DockerAuthConfig = &types.DockerAuthConfig{}
+	case o.Auth == AuthDefault:
+	default:
+		path, err := o.ostreeAuthFile()
+		if err != nil {
+			return err
+		}
+		if path == "" {
+			sys.DockerAuthConfig = &types.DockerAuthConfig{}
+		}
+		sys.AuthFilePath = path
+	}
+	return nil
+}
+
+var getuid = os.Getuid // replaced by tests
+
+// ostreeAuthFile returns the first of ostree's files that exists, "" if none does.
+func (o *Options) ostreeAuthFile() (string, error) {
+	const name = "ostree/auth.json"
+	var candidates []string
+	if getuid() == 0 {
+		for _, dir := range []string{"/run", "/etc", "/usr/lib"} {
+			candidates = append(candidates, filepath.Join(o.root(), dir, name))
+		}
+	} else {
+		// As GLib's user directories: the runtime directory falls back to the cache.
+		home := os.Getenv("HOME")
+		for _, dir := range [][2]string{{"XDG_RUNTIME_DIR", ".cache"}, {"XDG_CONFIG_HOME", ".config"}} {
+			if value := os.Getenv(dir[0]); filepath.IsAbs(value) {
+				candidates = append(candidates, filepath.Join(value, name))
+			} else if home != "" {
+				candidates = append(candidates, filepath.Join(home, dir[1], name))
+			}
+		}
+	}
+	for _, path := range candidates {
+		err := readable(path)
+		if err == nil {
+			return path, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("authentication file: %w", err)
+		}
+	}
+	return "", nil
+}
+
+func readable(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
