@@ -75,6 +75,9 @@ type app struct {
 
 func (a *app) run(ctx context.Context, args []string, streams Streams) int {
 	a.in, a.out, a.err = streams.In, &output{w: streams.Out}, &console{w: streams.Err}
+	if isTerminal(streams.Out) && isTerminal(streams.Err) {
+		a.out.console = a.err
+	}
 	a.level.Set(slog.LevelInfo)
 	a.log = slog.New(&logHandler{w: a.err, level: &a.level})
 

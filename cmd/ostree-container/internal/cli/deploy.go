@@ -27,7 +27,7 @@ type deployFlags struct {
 func (a *app) deployCommand() *cobra.Command {
 	var f deployFlags
 	cmd := &cobra.Command{
-		Use:   "deploy (--imgref IMGREF | --image NAME)",
+		Use:   "deploy [OPTION...] {--imgref IMAGE | --image NAME}",
 		Short: "Deploy an image: pull it and make it what the host boots next",
 		Long: `Pulls an image into the repository of a sysroot and makes a deployment of it. On a booted host
 it is staged and takes effect when the host is shut down; elsewhere it is written at once.

@@ -36,7 +36,7 @@ type listedUpdate struct {
 func (a *app) listCommand() *cobra.Command {
 	var as format
 	cmd := &cobra.Command{
-		Use:   "list --repo PATH",
+		Use:   "list [OPTION...] --repo PATH",
 		Short: "List the images of a repository",
 		Long: `Lists the images of a repository, one a line, sorted.
 

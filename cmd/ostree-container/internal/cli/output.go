@@ -18,14 +18,18 @@ import (
 
 // output is standard output. Once a write has failed nothing more is written; what is under way goes on.
 type output struct {
-	mu  sync.Mutex
-	w   io.Writer
-	err error
+	mu      sync.Mutex
+	w       io.Writer
+	err     error
+	console *console // not nil: both are terminals, so bars are in the way of each other's lines
 }
 
 func (o *output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.console != nil && o.console.writeAbove(p) {
+		return len(p), nil
+	}
 	if o.err == nil {
 		_, o.err = o.w.Write(p)
 	}
@@ -50,14 +54,21 @@ type console struct {
 }
 
 func (c *console) Write(p []byte) (int, error) {
+	if !c.writeAbove(p) {
+		_, _ = c.w.Write(p) // there is nowhere left to report it
+	}
+	return len(p), nil
+}
+
+// writeAbove prints lines above the bars, if there are any.
+func (c *console) writeAbove(p []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	w := c.w
-	if c.above != nil {
-		w = c.above
+	if c.above == nil {
+		return false
 	}
-	_, _ = w.Write(p) // there is nowhere left to report it
-	return len(p), nil
+	_, err := c.above.Write(p)
+	return err == nil
 }
 
 func (c *console) setAbove(w io.Writer) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 
 const (
 	refreshInterval = 150 * time.Millisecond
-	rateAge         = 30 // samples that the moving average of a rate looks back
+	rateMemory      = 5 * time.Second // how far a rate looks back
 )
 
 // termProgress draws a bar for each layer under way, one for all of them, and a line with a spinner for other phases.
@@ -24,29 +25,22 @@ type termProgress struct {
 	bars    *mpb.Progress
 	once    sync.Once
 
-	layers map[digest.Digest]*layerBar
+	layers map[digest.Digest]*rateBar
 	phases map[container.Phase]*mpb.Bar
-	total  *mpb.Bar // all layers; nil before the first
-	last   time.Time
-	began  time.Time
+	total  *rateBar // all layers; nil before the first, and if there is only one
+	done   int64    // bytes of finished layers
 
-	mu            sync.Mutex // guards what bars read while they are drawn
-	steps, wanted int        // layers done, to fetch
-	planned       int64      // bytes to fetch, 0 if unknown
-	done          int64      // bytes of finished layers
-}
-
-type layerBar struct {
-	bar  *mpb.Bar
-	done int64
-	last time.Time
+	mu      sync.Mutex // guards what is read while bars are drawn
+	steps   int        // layers done
+	wanted  int        // layers to fetch
+	planned int64      // bytes to fetch, 0 if unknown
 }
 
 func newTermProgress(c *console) *termProgress {
 	p := &termProgress{
 		console: c,
 		bars:    mpb.New(mpb.WithOutput(c.w), mpb.WithRefreshRate(refreshInterval), mpb.WithAutoRefresh()),
-		layers:  map[digest.Digest]*layerBar{},
+		layers:  map[digest.Digest]*rateBar{},
 		phases:  map[container.Phase]*mpb.Bar{},
 	}
 	c.setAbove(p.bars)
@@ -56,13 +50,12 @@ func newTermProgress(c *console) *termProgress {
 func (p *termProgress) plan(prepared *container.PreparedImport) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.planned, p.wanted = prepared.FetchSize(), len(prepared.LayersToFetch())
+	p.planned = prepared.FetchSize()
 }
 
 func (p *termProgress) event(e container.Event) {
 	switch e := e.(type) {
 	case container.LayerStarted:
-		p.startTotal(e.Total)
 		p.startLayer(e)
 	case container.LayerProgress:
 		p.advance(e)
@@ -77,8 +70,8 @@ func (p *termProgress) event(e container.Event) {
 			bar.SetTotal(-1, true)
 			delete(p.phases, e.Phase)
 		}
-		if e.Phase == container.PhaseImport {
-			p.finishTotal(e.Elapsed)
+		if e.Phase == container.PhaseImport && p.done > 0 {
+			p.finishAll(e.Elapsed)
 		}
 	}
 }
@@ -93,7 +86,7 @@ func (p *termProgress) stop() {
 			bar.Abort(true)
 		}
 		if p.total != nil {
-			p.total.Abort(true)
+			p.total.bar.Abort(true)
 		}
 		p.bars.Wait()
 		p.console.setAbove(nil)
@@ -109,53 +102,20 @@ func (p *termProgress) spinner(text string) *mpb.Bar {
 		))
 }
 
-// A bar is made without a total, which is set at once: otherwise it would count as complete, and vanish, with the last
-// byte, before the layer is imported.
 func (p *termProgress) startLayer(e container.LayerStarted) {
-	bar := p.bars.New(0, mpb.BarStyle(), mpb.BarRemoveOnComplete(), mpb.BarPriority(e.Layer.Index),
-		mpb.PrependDecorators(decor.Name(layerName(e.Layer), decor.WCSyncSpaceR)),
-		mpb.AppendDecorators(
-			decor.Any(func(s decor.Statistics) string {
-				if s.Total <= 0 {
-					return formatCount(s.Current)
-				}
-				return formatCount(s.Current) + " / " + formatCount(s.Total)
-			}, decor.WCSyncSpace),
-			decor.EwmaSpeed(decor.SizeB1000(0), "% .1f", rateAge, decor.WCSyncSpace),
-			decor.EwmaETA(decor.ET_STYLE_MMSS, rateAge, decor.WCSyncSpace),
-		))
-	bar.SetTotal(max(e.Layer.Descriptor.Size, 1), false)
-	p.layers[e.Layer.Descriptor.Digest] = &layerBar{bar: bar, last: time.Now()}
-}
-
-func (p *termProgress) startTotal(layers int) {
 	p.mu.Lock()
-	p.wanted = layers
+	p.wanted = e.Total
 	planned := p.planned
 	p.mu.Unlock()
-	if p.total != nil {
-		return
-	}
-	p.began, p.last = time.Now(), time.Now()
-	p.total = p.bars.New(0, mpb.BarStyle(), mpb.BarRemoveOnComplete(), mpb.BarPriority(1<<30), // below the layers
-		mpb.PrependDecorators(decor.Any(func(decor.Statistics) string {
+	if p.total == nil && e.Total > 1 {
+		p.total = newRateBar(p.bars, math.MaxInt, planned, func(decor.Statistics) string { // below the layers
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			return fmt.Sprintf("%d of %d layers", p.steps, p.wanted)
-		}, decor.WCSyncSpaceR)),
-		mpb.AppendDecorators(
-			decor.Any(func(s decor.Statistics) string {
-				if planned == 0 {
-					return formatCount(s.Current)
-				}
-				return formatCount(s.Current) + " / " + formatCount(planned)
-			}, decor.WCSyncSpace),
-			decor.EwmaSpeed(decor.SizeB1000(0), "% .1f", rateAge, decor.WCSyncSpace),
-			decor.OnCondition(decor.EwmaETA(decor.ET_STYLE_MMSS, rateAge, decor.WCSyncSpace), planned > 0),
-		))
-	if planned > 0 {
-		p.total.SetTotal(planned, false)
+		})
 	}
+	name := layerName(e.Layer)
+	p.layers[e.Layer.Descriptor.Digest] = newRateBar(p.bars, e.Layer.Index, e.Layer.Descriptor.Size, func(decor.Statistics) string { return name })
 }
 
 func (p *termProgress) advance(e container.LayerProgress) {
@@ -164,38 +124,105 @@ func (p *termProgress) advance(e container.LayerProgress) {
 		return
 	}
 	now := time.Now()
-	l.bar.EwmaSetCurrent(e.Done, now.Sub(l.last))
-	l.done, l.last = e.Done, now
+	l.set(e.Done, now)
+	if p.total == nil {
+		return
+	}
 	sum := p.done
 	for _, l := range p.layers {
 		sum += l.done
 	}
-	p.total.EwmaSetCurrent(sum, now.Sub(p.last))
-	p.last = now
+	p.total.set(sum, now)
 }
 
 func (p *termProgress) finishLayer(e container.LayerDone) {
 	p.mu.Lock()
 	p.steps = e.N
 	p.mu.Unlock()
-	l := p.layers[e.Layer.Descriptor.Digest]
-	if l == nil {
-		return
+	if l := p.layers[e.Layer.Descriptor.Digest]; l != nil {
+		p.done += l.done
+		l.bar.SetTotal(-1, true)
+		delete(p.layers, e.Layer.Descriptor.Digest)
 	}
-	p.done += l.done
-	l.bar.SetTotal(-1, true)
-	delete(p.layers, e.Layer.Descriptor.Digest)
 }
 
-func (p *termProgress) finishTotal(elapsed time.Duration) {
-	if p.total == nil {
-		return
+func (p *termProgress) finishAll(elapsed time.Duration) {
+	if p.total != nil {
+		p.total.bar.SetTotal(-1, true)
+		p.total = nil
 	}
-	p.total.SetTotal(-1, true)
-	p.total = nil
-	rate := ""
-	if elapsed > 0 {
-		rate = fmt.Sprintf(" (%s/s)", formatCount(int64(float64(p.done)/elapsed.Seconds())))
+	rate := float64(p.done) / max(elapsed, time.Millisecond).Seconds()
+	fmt.Fprintf(p.console, "Fetched layers: %s in %s (%s/s)\n",
+		formatCount(p.done), elapsed.Round(100*time.Millisecond), formatCount(int64(rate)))
+}
+
+// rateBar is a bar that counts bytes, with their rate and the time left.
+type rateBar struct {
+	bar  *mpb.Bar
+	done int64
+
+	mu   sync.Mutex
+	last time.Time
+	rate float64 // bytes a second; the past weighs less the longer ago it is
+}
+
+// newRateBar makes a bar for total bytes; 0 or less is unknown. The bar of the lowest priority is on top.
+func newRateBar(bars *mpb.Progress, priority int, total int64, name decor.DecorFunc) *rateBar {
+	b := &rateBar{last: time.Now()}
+	// A bar that is made with a total counts as complete, and vanishes, with the last byte, before the layer is imported.
+	b.bar = bars.New(0, mpb.BarStyle(), mpb.BarRemoveOnComplete(), mpb.BarPriority(priority),
+		mpb.PrependDecorators(decor.Any(name, decor.WCSyncSpaceR)),
+		mpb.AppendDecorators(
+			decor.Any(func(s decor.Statistics) string {
+				if total <= 0 {
+					return formatCount(s.Current)
+				}
+				return formatCount(s.Current) + " / " + formatCount(total)
+			}, decor.WCSyncSpace),
+			decor.Any(func(decor.Statistics) string { return formatCount(int64(b.current())) + "/s" }, decor.WCSyncSpace),
+			decor.Any(func(s decor.Statistics) string { return timeLeft(total-s.Current, b.current()) }, decor.WCSyncSpace),
+		))
+	if total > 0 {
+		b.bar.SetTotal(total, false)
 	}
-	fmt.Fprintf(p.console, "Fetched layers: %s in %s%s\n", formatCount(p.done), elapsed.Round(100*time.Millisecond), rate)
+	return b
+}
+
+// set says that done bytes are through at the given time. A layer that is fetched again begins at 0.
+func (b *rateBar) set(done int64, now time.Time) {
+	b.mu.Lock()
+	dt := now.Sub(b.last).Seconds()
+	if dt > 0 && done >= b.done {
+		weight := 1 - math.Exp(-dt/rateMemory.Seconds())
+		if b.rate == 0 {
+			weight = 1
+		}
+		b.rate += weight * (float64(done-b.done)/dt - b.rate)
+	}
+	b.last = now
+	b.mu.Unlock()
+	b.done = done
+	b.bar.SetCurrent(done)
+}
+
+func (b *rateBar) current() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.rate
+}
+
+// timeLeft is how long bytes take at a rate, as MM:SS or H:MM:SS.
+func timeLeft(bytes int64, rate float64) string {
+	if bytes < 0 || rate <= 0 {
+		return "--:--"
+	}
+	seconds := float64(bytes) / rate
+	if seconds >= 100*3600 {
+		return "--:--"
+	}
+	s := int(seconds + 0.5)
+	if s >= 3600 {
+		return fmt.Sprintf("%d:%02d:%02d", s/3600, s/60%60, s%60)
+	}
+	return fmt.Sprintf("%02d:%02d", s/60, s%60)
 }

@@ -23,7 +23,7 @@ type prunedImages struct {
 func (a *app) pruneImagesCommand() *cobra.Command {
 	var as format
 	cmd := &cobra.Command{
-		Use:   "prune-images --sysroot PATH [--and-layers | --full]",
+		Use:   "prune-images [OPTION...] --sysroot PATH",
 		Short: "Remove the images of a sysroot that are not deployed",
 		Long: `Removes the images of a sysroot that are not the origin of a deployment, also those that were
 only pulled. With --and-layers also the layers that nothing needs then; with --full also the

@@ -47,7 +47,7 @@ type pullFlags struct {
 func (a *app) pullCommand() *cobra.Command {
 	var f pullFlags
 	cmd := &cobra.Command{
-		Use:   "pull REPO IMGREF",
+		Use:   "pull [OPTION...] REPO IMGREF",
 		Short: "Pull an image into a repository, or update it",
 		Long: `Pulls an image into a repository, or updates it. Layers that are there already are not fetched
 again; layers that are finished stay when a pull is interrupted.

@@ -22,7 +22,7 @@ type removed struct {
 func (a *app) removeCommand() *cobra.Command {
 	var as format
 	cmd := &cobra.Command{
-		Use:   "remove --repo PATH [IMGREF...]",
+		Use:   "remove [OPTION...] --repo PATH [IMGREF...]",
 		Short: "Remove pulled images, and the layers that nothing needs then",
 		Long: `Removes the refs of images, and of the layers that no image and no deployment needs then.
 An image that does not exist is an error at the end; the others are removed all the same.
@@ -95,7 +95,7 @@ func texts(refs []imageref.ImageReference) []string {
 func (a *app) pruneLayersCommand() *cobra.Command {
 	var as format
 	cmd := &cobra.Command{
-		Use:   "prune-layers --repo PATH",
+		Use:   "prune-layers [OPTION...] --repo PATH",
 		Short: "Remove the refs of layers that no image and no deployment needs",
 		Long: `Removes the refs of layers that no image and no deployment needs. If an image in the repository
 cannot be understood nothing is removed, and the error names its ref.`,

@@ -51,6 +51,14 @@ Options of all commands:
 {{.InheritedFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
 `
 
+// plainUseLine keeps cobra from adding "[flags]": options are written out where there are any.
+func plainUseLine(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = true
+	for _, sub := range cmd.Commands() {
+		plainUseLine(sub)
+	}
+}
+
 // useLine is how a command is called.
 func useLine(cmd *cobra.Command) string {
 	if cmd.HasAvailableSubCommands() {
@@ -92,6 +100,7 @@ func (a *app) rootCommand() *cobra.Command {
 	image := a.imageCommand()
 	image.Hidden = true // the same again, without "container" in front
 	root.AddCommand(containers, image, a.completionCommand(), a.manCommand())
+	plainUseLine(root)
 	return root
 }
 
@@ -122,7 +131,6 @@ rule for its signature comes first:
 // group makes a command that only holds others: alone it prints its help and fails, as does an unknown word after it.
 func group(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
-	cmd.DisableFlagsInUseLine = true
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return usagef("a command is missing: %s", strings.Join(commandNames(cmd), ", "))
@@ -132,6 +140,7 @@ func group(cmd *cobra.Command) *cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
+			sub.InitDefaultHelpFlag()
 			return sub.Help()
 		}
 		cmd.SuggestionsMinimumDistance = 2

@@ -28,7 +28,7 @@ type historyRow struct {
 func (a *app) historyCommand() *cobra.Command {
 	var as format
 	cmd := &cobra.Command{
-		Use:   "history --repo PATH IMGREF",
+		Use:   "history [OPTION...] --repo PATH IMGREF",
 		Short: "Show the layers of a pulled image and what made them",
 		Long: `Shows the layers of a pulled image, the base first: digest, size of the blob, and the
 command that made it. On a terminal lines are cut to its width.`,
@@ -104,9 +104,9 @@ func historyRows(manifest *ocispec.Manifest, config *ocispec.Image) []historyRow
 
 func (a *app) metadataCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "metadata --repo PATH IMGREF",
+		Use:   "metadata [--config] --repo PATH IMGREF",
 		Short: "Print the manifest or the config of a pulled image",
-		Long:  "Prints the manifest of a pulled image, or its config, as JSON in one line, without a newline at the end.",
+		Long:  "Prints the manifest of a pulled image, or its config, as JSON without a newline at the end.",
 		Example: `  ostree-container image metadata --repo /ostree/repo docker://quay.io/example/os:latest | jq .layers
   ostree-container image metadata --repo /ostree/repo --config docker://quay.io/example/os:latest`,
 		Args: positional("IMGREF"),

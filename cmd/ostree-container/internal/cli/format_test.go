@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// The values are what g_format_size of GLib 2.74 gave.
+func TestFormatSize(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[uint64]string{
+		0:                          "0 bytes",
+		1:                          "1 byte",
+		2:                          "2 bytes",
+		999:                        "999 bytes",
+		1000:                       "1.0\u00a0kB",
+		1049:                       "1.0\u00a0kB",
+		1050:                       "1.1\u00a0kB",
+		4504:                       "4.5\u00a0kB",
+		999_949:                    "999.9\u00a0kB",
+		999_999:                    "1000.0\u00a0kB",
+		1_000_000:                  "1.0\u00a0MB",
+		684_512_345:                "684.5\u00a0MB",
+		1_073_741_824:              "1.1\u00a0GB",
+		1_000_000_000_000:          "1.0\u00a0TB",
+		1_000_000_000_000_000:      "1.0\u00a0PB",
+		999_999_999_999_999_999:    "1000.0\u00a0PB",
+		18_446_744_073_709_551_615: "18.4\u00a0EB",
+	} {
+		assert.Equal(t, want, formatSize(n), "%d", n)
+	}
+	assert.Equal(t, "unknown size", formatCount(-1))
+}
+
+func TestB32_TruncateCutsCharacters(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, "Größe", truncate("Größe und mehr", 5))
+	assert.Equal(t, "日本", truncate("日本語", 2))
+	assert.Equal(t, "日本語", truncate("日本語", 3))
+	assert.Empty(t, truncate("x", 0))
+	assert.Equal(t, "sha256:0123456789ab", shortDigest("sha256:0123456789abcdef"))
+}
+
+func TestOneLine(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, `a b c\x1b[31m ü`, oneLine("a\nb\tc\x1b[31m ü\n"))
+	assert.Equal(t, `\x7f\x9b`, oneLine("\x7f\u009b"))
+}
+
+func TestJSONTime(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 4, 4, 5, 6_000_000, time.FixedZone("", 3600))
+	assert.Equal(t, "2026-01-02T03:04:05.006Z", jsonTime(&at).String())
+	assert.Nil(t, jsonTime(nil))
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestUsageErrors(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		args  []string
+		error string
+		usage string
+	}{
+		"nothing":      {nil, "a command is missing: completion, container, man", "ostree-container COMMAND"},
+		"unknown verb": {[]string{"frobnicate"}, `unknown command "frobnicate"`, "ostree-container COMMAND"},
+		"misspelt": {
+			[]string{"container", "image", "lits"}, `unknown command "lits"; similar: list`, "ostree-container container image COMMAND",
+		},
+		"no image verb": {
+			[]string{"image"}, "a command is missing: deploy, history, list, metadata, prune-images, prune-layers, pull, remove",
+			"ostree-container image COMMAND",
+		},
+		"unknown option": {
+			[]string{"image", "list", "--bogus"}, "unknown flag: --bogus", "ostree-container image list [OPTION...] --repo PATH",
+		},
+		"no repository": {
+			[]string{"container", "image", "list"}, "the following required option was not provided: --repo",
+			"ostree-container container image list [OPTION...] --repo PATH",
+		},
+		"too much": {
+			[]string{"image", "list", "--repo", "r", "x"}, `unexpected argument "x"`, "ostree-container image list [OPTION...] --repo PATH",
+		},
+		"no image": {
+			[]string{"image", "pull", "r"}, "the following required arguments were not provided: IMGREF",
+			"ostree-container image pull [OPTION...] REPO IMGREF",
+		},
+		"no reference": {
+			[]string{"image", "pull", "r", "foo"}, `invalid value "foo" for IMGREF: Missing ':' in foo`,
+			"ostree-container image pull [OPTION...] REPO IMGREF",
+		},
+		"no signature rule": {
+			[]string{"image", "pull", "r", "docker://x"}, `invalid value "docker://x" for IMGREF: Invalid ostree image reference scheme: docker`,
+			"ostree-container image pull [OPTION...] REPO IMGREF",
+		},
+		"two credentials": {
+			[]string{"image", "pull", "r", "ostree-unverified-registry:x", "--authfile=a", "--auth-anonymous"},
+			"Conflicting authentication options: the option --authfile cannot be used with --auth-anonymous",
+			"ostree-container image pull [OPTION...] REPO IMGREF",
+		},
+		"no jobs": {
+			[]string{"image", "pull", "r", "ostree-unverified-registry:x", "-j0"}, "invalid value 0 for --jobs: at least 1",
+			"ostree-container image pull [OPTION...] REPO IMGREF",
+		},
+		"unknown format": {
+			[]string{"image", "list", "--repo=r", "--format=xml"}, `invalid argument "xml" for "--format" flag: text or json`,
+			"ostree-container image list [OPTION...] --repo PATH",
+		},
+		"prune both": {
+			[]string{"image", "prune-images", "--sysroot=/x", "--full", "--and-layers"},
+			"the option --full cannot be used with --and-layers", "ostree-container image prune-images [OPTION...] --sysroot PATH",
+		},
+		"no sysroot": {
+			[]string{"image", "prune-images"}, "the following required option was not provided: --sysroot",
+			"ostree-container image prune-images [OPTION...] --sysroot PATH",
+		},
+		"deploy nothing": {
+			[]string{"image", "deploy"}, "the following required option was not provided: --imgref or --image",
+			"ostree-container image deploy [OPTION...] {--imgref IMAGE | --image NAME}",
+		},
+		"deploy two": {
+			[]string{"image", "deploy", "--image=x", "--imgref=y"}, "the option --imgref cannot be used with --image",
+			"ostree-container image deploy [OPTION...] {--imgref IMAGE | --image NAME}",
+		},
+		"deploy from nowhere": {
+			[]string{"image", "deploy", "--image=x", "--transport=foo"}, `invalid value "foo" for --transport: Invalid transport: foo`,
+			"ostree-container image deploy [OPTION...] {--imgref IMAGE | --image NAME}",
+		},
+		"deploy unsure": {
+			[]string{"image", "deploy", "--image=x", "--no-signature-verification", "--enforce-container-sigpolicy"},
+			"the option --no-signature-verification cannot be used with --enforce-container-sigpolicy",
+			"ostree-container image deploy [OPTION...] {--imgref IMAGE | --image NAME}",
+		},
+		"unknown shell": {[]string{"completion", "tcsh"}, `unknown shell "tcsh": bash, zsh or fish`, "ostree-container completion bash|zsh|fish"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, "", tc.args...)
+			assert.Equal(t, result{
+				err:    "error: " + tc.error + "\n\nUsage: " + tc.usage + "\n\nFor more information, try '--help'.\n",
+				status: 2,
+			}, r)
+		})
+	}
+}
+
+func TestMissingThings(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, args := range map[string][]string{
+		"list":         {"container", "image", "list", "--repo", dir + "/no"},
+		"pull":         {"container", "image", "pull", dir + "/no", "ostree-unverified-image:oci:/x"},
+		"prune-images": {"container", "image", "prune-images", "--sysroot", dir + "/no"},
+		"deploy":       {"container", "image", "deploy", "--sysroot", dir + "/no", "--imgref", "ostree-unverified-image:oci:/x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, "", args...)
+			assert.Equal(t, 1, r.status)
+			assert.Empty(t, r.out)
+			assert.Regexp(t, `^error: .*No such file or directory\n$`, r.err)
+			assert.Contains(t, r.err, dir+"/no")
+		})
+	}
+}
