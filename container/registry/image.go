@@ -184,9 +184,11 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 		err = i.dropped(w.cause(err))
 		w.close()
 	}()
-	if i.src, err = name.NewImageSource(w.ctx, sys); err != nil {
+	src, err := name.NewImageSource(w.ctx, sys)
+	if err != nil { // src may then hold a nil pointer, which is not nil
 		return tooLarge(err)
 	}
+	i.src = src
 	top := image.UnparsedInstance(i.src, nil)
 	doc, err := i.document(w.ctx, top, nil)
 	if err != nil {
