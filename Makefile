@@ -49,7 +49,7 @@ go-version:
 
 build: go-version ## Build bin/ostree-container
 	@pkg-config --exists ostree-1 2>/dev/null || { echo 'libostree headers are missing: run make deps' >&2; exit 1; }
-	$(GO) build -trimpath -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ostree-container
+	$(GO) build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/ostree-container
 
 install: ## Install program, man pages and completions (DESTDIR, PREFIX, EXTDIR)
 	@test -x $(BIN) || { echo 'run make build first' >&2; exit 1; }
