@@ -137,6 +137,9 @@ func (f *deployFlags) warnAboutIgnored(a *app, cmd *cobra.Command) {
 }
 
 func (a *app) deploy(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.OSTreeImageReference, target *imageref.OSTreeImageReference, f *deployFlags) error {
+	if err := checkDir("--write-commitid-to", f.writeCommitID); err != nil {
+		return err
+	}
 	registryOptions, err := f.options(a)
 	if err != nil {
 		return err

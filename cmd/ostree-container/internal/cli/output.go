@@ -163,6 +163,17 @@ func (a *app) printJSONLine(v any) error {
 	return enc.Encode(v)
 }
 
+// checkDir fails if the directory of an output file is missing, before the work begins whose result goes there.
+func checkDir(option, path string) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("%s: %w", option, err)
+	}
+	return nil
+}
+
 // writeFile replaces a file as a whole: whoever reads it sees the old content or all of the new one. Anything but a
 // regular file, such as a pipe, is written to.
 func writeFile(path string, data []byte) (err error) {

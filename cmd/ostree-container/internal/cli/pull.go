@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -99,6 +100,9 @@ file none are used.`,
 }
 
 func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeImageReference, f *pullFlags) (err error) {
+	if err := errors.Join(checkDir("--check", f.check), checkDir("--ostree-digestfile", f.digestFile)); err != nil {
+		return err
+	}
 	registryOptions, err := f.options(a)
 	if err != nil {
 		return err
@@ -122,6 +126,11 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 		if err := f.writeDigest(state); err != nil {
 			return err
 		}
+		if f.check != "" && f.format == formatJSON {
+			return a.printJSONLine(updateResult{
+				Type: "Result", Image: ref.String(), ManifestDigest: state.ManifestDigest.String(), Version: state.Version(), LayersPresent: len(state.Manifest.Layers),
+			})
+		}
 		return a.reportPulled(ref, state, nil, f)
 	}
 	ready := prepared.Ready
@@ -129,13 +138,12 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 		progress.stop()
 		return a.reportUpdate(ref, ready, f)
 	}
+	counts := countsOf(ready) // before Import fills in what it fetched
 	if f.format == formatText {
 		if ready.Previous != nil {
 			newManifestDiff(ready.Previous.Manifest, ready.Manifest).print(a.out)
 		}
-		if missing := ready.LayersToFetch(); len(missing) > 0 {
-			fmt.Fprintf(a.out, "layers already present: %d; layers needed: %d (%s)\n", ready.Stored(), len(missing), formatCount(ready.FetchSize()))
-		}
+		counts.print(a.out)
 	}
 	progress.plan(ready)
 	state, err := imp.Import(ctx, ready)
@@ -149,7 +157,24 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	if err := f.writeDigest(state); err != nil {
 		return err
 	}
-	return a.reportPulled(ref, state, ready, f)
+	return a.reportPulled(ref, state, &counts, f)
+}
+
+// layerCounts says what there is to fetch.
+type layerCounts struct {
+	present, needed int
+	bytes           int64 // of the needed ones, compressed
+}
+
+func countsOf(p *container.PreparedImport) layerCounts {
+	return layerCounts{p.Stored(), len(p.LayersToFetch()), p.FetchSize()}
+}
+
+// print writes the line about layers, unless all are here.
+func (c layerCounts) print(w io.Writer) {
+	if c.needed > 0 {
+		fmt.Fprintf(w, "layers already present: %d; layers needed: %d (%s)\n", c.present, c.needed, formatCount(c.bytes))
+	}
 }
 
 func (f *pullFlags) writeDigest(state *container.LayeredImageState) error {
@@ -177,19 +202,19 @@ type pullResult struct {
 	Verified       string                       `json:"verified,omitempty"`
 }
 
-// reportPulled says that the image is in the repository; ready is nil if it was before.
-func (a *app) reportPulled(ref imageref.OSTreeImageReference, state *container.LayeredImageState, ready *container.PreparedImport, f *pullFlags) error {
+// reportPulled says that the image is in the repository; fetched is nil if it was before.
+func (a *app) reportPulled(ref imageref.OSTreeImageReference, state *container.LayeredImageState, fetched *layerCounts, f *pullFlags) error {
 	if f.format == formatJSON {
 		r := pullResult{
 			Type: "Result", Image: ref.String(), Commit: state.MergeCommit, ManifestDigest: state.ManifestDigest.String(),
 			Version: state.Version(), LayersPresent: len(state.Manifest.Layers), Filtered: state.Filtered, Verified: state.VerifyText,
 		}
-		if ready != nil {
-			r.Changed, r.LayersPresent, r.LayersFetched, r.BytesFetched = true, ready.Stored(), len(ready.LayersToFetch()), ready.FetchSize()
+		if fetched != nil {
+			r.Changed, r.LayersPresent, r.LayersFetched, r.BytesFetched = true, fetched.present, fetched.needed, fetched.bytes
 		}
 		return a.printJSONLine(r)
 	}
-	if ready == nil {
+	if fetched == nil {
 		fmt.Fprintf(a.out, "No changes in %s => %s\n", ref, state.MergeCommit)
 		return nil
 	}
@@ -200,7 +225,7 @@ func (a *app) reportPulled(ref imageref.OSTreeImageReference, state *container.L
 	return nil
 }
 
-// updateResult is the last line of pull --check --format json when there is an update.
+// updateResult is the last line of pull --check --format json. Without an update it is about the image that is here.
 type updateResult struct {
 	Type            string        `json:"type"` // Result
 	Image           string        `json:"image"`
@@ -222,11 +247,11 @@ func (a *app) reportUpdate(ref imageref.OSTreeImageReference, ready *container.P
 	if err := writeFile(f.check, manifest); err != nil {
 		return fmt.Errorf("write manifest to file: %w", err)
 	}
-	missing := ready.LayersToFetch()
+	counts := countsOf(ready)
 	if f.format == formatJSON {
 		r := updateResult{
 			Type: "Result", Image: ref.String(), UpdateAvailable: true, ManifestDigest: ready.ManifestDigest.String(), Version: ready.Version(),
-			LayersPresent: ready.Stored(), LayersNeeded: len(missing), BytesNeeded: ready.FetchSize(),
+			LayersPresent: counts.present, LayersNeeded: counts.needed, BytesNeeded: counts.bytes,
 		}
 		if p := ready.Previous; p != nil {
 			r.Previous = &listedUpdate{ManifestDigest: p.ManifestDigest.String(), Version: p.Version(), Created: jsonTime(p.Config.Created)}
@@ -241,8 +266,6 @@ func (a *app) reportUpdate(ref imageref.OSTreeImageReference, ready *container.P
 	if ready.Previous != nil {
 		newManifestDiff(ready.Previous.Manifest, ready.Manifest).print(a.out)
 	}
-	if len(missing) > 0 {
-		fmt.Fprintf(a.out, "layers already present: %d; layers needed: %d (%s)\n", ready.Stored(), len(missing), formatCount(ready.FetchSize()))
-	}
+	counts.print(a.out)
 	return nil
 }
