@@ -25,7 +25,9 @@ const cycles = 10000
 // measure runs one cycles times, and requires no more descriptors and handles than before.
 func measure(t *testing.T, n int, one func()) {
 	t.Helper()
-	one()
+	for range n / 5 { // caches, and the race detector's shadow, have their size then
+		one()
+	}
 	var fds int
 	var handles int64
 	settle(func() bool { // what other tests left is collected first
@@ -39,7 +41,9 @@ func measure(t *testing.T, n int, one func()) {
 	}
 	assert.True(t, settle(func() bool { return len(openFDs()) <= fds }), "descriptors: %d, then %d", fds, len(openFDs()))
 	assert.True(t, settle(func() bool { return ostree.LiveHandles() <= handles }), "handles: %d, then %d", handles, ostree.LiveHandles())
-	assert.Less(t, rssKiB(t)-rss, 48<<10, "KiB of memory more")
+	if !raceDetector { // whose own memory grows with the locks and threads it has seen
+		assert.Less(t, rssKiB(t)-rss, 16<<10, "KiB of memory more")
+	}
 }
 
 func rssKiB(t *testing.T) int {

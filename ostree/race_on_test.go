@@ -1,0 +1,5 @@
+//go:build race
+
+package ostree_test
+
+const raceDetector = true
