@@ -36,7 +36,7 @@ type fetcher struct {
 	store *objstore.Store
 	pool  *work.Pool
 	total int // layers of the image
-	fetch int // layers to fetch
+	fetch int // blobs to fetch
 	state *LayeredImageState
 
 	mu            sync.Mutex
@@ -47,7 +47,7 @@ type fetcher struct {
 // fetchAll fetches what is missing and fills in the commits of p.Layers. The layers of an ostree base come first: the rules for
 // the others are in it.
 func (i *Importer) fetchAll(ctx context.Context, store *objstore.Store, p *PreparedImport, state *LayeredImageState) error {
-	f := &fetcher{Importer: i, store: store, pool: work.NewPool(0), total: len(p.Layers), fetch: len(p.LayersToFetch()), state: state}
+	f := &fetcher{Importer: i, store: store, pool: work.NewPool(0), total: len(p.Layers), fetch: len(p.blobsToFetch()), state: state}
 	defer f.pool.Close()
 	var base, derived []*LayerState
 	for n := range p.Layers {
@@ -113,11 +113,7 @@ func (f *fetcher) fetchSet(ctx context.Context, layers []*LayerState, opts *laye
 // layer fetches one layer, again if its source fails in a way that may pass. It returns the layer's commit, published except for
 // that of an ostree base, which finishBase publishes.
 func (f *fetcher) layer(ctx context.Context, l *LayerState, opts *layer.Options) (string, error) {
-	f.mu.Lock()
-	f.started++
-	n := f.started
-	f.mu.Unlock()
-	f.progress.send(LayerStarted{Layer: *l, N: n, Total: f.fetch})
+	f.count(&f.started, func(n int) Event { return LayerStarted{Layer: *l, N: n, Total: f.fetch} })
 	before := f.store.Stats().ObjectsWritten
 	var commit string
 	for attempt := 1; ; attempt++ {
@@ -136,12 +132,17 @@ func (f *fetcher) layer(ctx context.Context, l *LayerState, opts *layer.Options)
 			return "", context.Cause(ctx)
 		}
 	}
-	f.mu.Lock()
-	f.done++
-	n = f.done
-	f.mu.Unlock()
-	f.progress.send(LayerDone{Layer: *l, N: n, Total: f.fetch, ObjectsWritten: f.store.Stats().ObjectsWritten - before})
+	written := f.store.Stats().ObjectsWritten - before
+	f.count(&f.done, func(n int) Event { return LayerDone{Layer: *l, N: n, Total: f.fetch, ObjectsWritten: written} })
 	return commit, nil
+}
+
+// count adds to a counter and sends the event of the new number, so that the numbers come in order.
+func (f *fetcher) count(counter *int, event func(n int) Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	*counter++
+	f.progress.send(event(*counter))
 }
 
 // once fetches and imports a layer: blob, digest, decompression, diff_id, objects, commit, ref.
@@ -167,14 +168,11 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	}()
 	c, filtered, err := f.content(ctx, l, ahead, opts)
 	if err != nil {
-		if ctx.Err() == nil {
-			cancelled := errors.Is(err, context.Canceled)
-			if !cancelled {
-				ahead.Close()
-				return "", f.blame(source, err)
-			}
+		if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+			return "", err
 		}
-		return "", err
+		ahead.Close()
+		return "", f.blame(source, err)
 	}
 	// What follows the end of the archive belongs to the blob: without it neither its digest nor the CRC can be checked.
 	if _, err := io.Copy(io.Discard, ahead); err != nil {

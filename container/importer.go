@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -123,13 +125,28 @@ func (p *PreparedImport) LayersToFetch() []LayerState {
 // Stored returns how many layers are in the repository.
 func (p *PreparedImport) Stored() int { return len(p.Layers) - len(p.LayersToFetch()) }
 
-// FetchSize returns the size of the blobs to fetch, in bytes.
+// FetchSize returns the size of the blobs to fetch, in bytes; math.MaxInt64 if it is more than that. A layer that the image has
+// twice is fetched once.
 func (p *PreparedImport) FetchSize() int64 {
 	var n int64
-	for _, l := range p.LayersToFetch() {
-		n += max(l.Descriptor.Size, 0)
+	for _, l := range p.blobsToFetch() {
+		size := max(l.Descriptor.Size, 0)
+		if size > math.MaxInt64-n { // sizes are what the manifest says
+			return math.MaxInt64
+		}
+		n += size
 	}
 	return n
+}
+
+// blobsToFetch is LayersToFetch with each blob once.
+func (p *PreparedImport) blobsToFetch() []LayerState {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(p.LayersToFetch(), func(l LayerState) bool {
+		again := seen[l.Ref]
+		seen[l.Ref] = true
+		return again
+	})
 }
 
 // PrepareResult is what Prepare found; exactly one field is set.

@@ -91,8 +91,21 @@ func (g globals) meta(h *tar.Header, limits *Limits) (*object.Meta, error) {
 	return m, nil
 }
 
+// maxGlobals bounds what PAX global headers may hold, in bytes.
+const maxGlobals = 1 << 20
+
 // add takes the records of another global header.
-func (g globals) add(records map[string]string) { maps.Copy(g, records) }
+func (g globals) add(records map[string]string) error {
+	maps.Copy(g, records)
+	total := 0
+	for key, value := range g {
+		total += len(key) + len(value)
+	}
+	if total > maxGlobals {
+		return fmt.Errorf("%w: PAX global headers of %d bytes, at most %d", ErrLimit, total, maxGlobals)
+	}
+	return nil
+}
 
 // unsupported names what cannot be stored, or returns "".
 func unsupported(typeflag byte) string {

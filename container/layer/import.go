@@ -23,20 +23,20 @@ type Labeler interface {
 
 // Limits bound what one layer may hold. A zero field means the default.
 type Limits struct {
-	Entries    int64 // members of the tar; default 10 million
+	Entries    int64 // members of the tar; default 2 million
 	XattrBytes int   // names and values of one entry, in bytes; default 1 MiB
-	NameBytes  int64 // all names together, in bytes; default 1 GiB
+	NameBytes  int64 // all names together, in bytes; default 256 MiB
 }
 
 func (l Limits) withDefaults() Limits {
 	if l.Entries == 0 {
-		l.Entries = 10_000_000
+		l.Entries = 2_000_000
 	}
 	if l.XattrBytes == 0 {
 		l.XattrBytes = 1 << 20
 	}
 	if l.NameBytes == 0 {
-		l.NameBytes = 1 << 30
+		l.NameBytes = 256 << 20
 	}
 	return l
 }
@@ -124,7 +124,9 @@ func (im *importer) readAll(r io.Reader) error {
 			return context.Cause(im.group.Ctx)
 		}
 		if h.Typeflag == tar.TypeXGlobalHeader {
-			im.globals.add(h.PAXRecords)
+			if err := im.globals.add(h.PAXRecords); err != nil {
+				return fmt.Errorf("tar: header after %q: %w", last, err)
+			}
 			continue
 		}
 		if err := im.globals.apply(h); err != nil {
@@ -175,14 +177,14 @@ func (im *importer) entry(h *tar.Header, content io.Reader) error {
 		return err
 	}
 	if dropped != "" {
-		im.result.Filtered[dropped]++
+		im.filtered(dropped)
 		return nil
 	}
 	if kind := unsupported(h.Typeflag); kind != "" {
 		if im.opts.Strict {
 			return fmt.Errorf("%s: %w", kind, ErrUnsupported)
 		}
-		im.result.Filtered["/"+path+" ("+kind+")"]++
+		im.filtered("/" + path + " (" + kind + ")")
 		return nil
 	}
 	if path == "" && h.Typeflag != tar.TypeDir {
@@ -217,6 +219,17 @@ func (im *importer) entry(h *tar.Header, content io.Reader) error {
 		return im.symlink(h, meta, slot)
 	}
 	return im.file(h, content, meta, slot)
+}
+
+// maxFiltered is how many names of filtered content are told apart: they end up in the commit.
+const maxFiltered = 4096
+
+// filtered counts an entry that is left out.
+func (im *importer) filtered(key string) {
+	if _, known := im.result.Filtered[key]; !known && len(im.result.Filtered) >= maxFiltered {
+		key = "(others)"
+	}
+	im.result.Filtered[key]++
 }
 
 func isRegular(typeflag byte) bool {
@@ -380,12 +393,12 @@ func (im *importer) sysrootLink(h *tar.Header) error {
 	f, known := im.sysroot[strings.Join(parts, "/")]
 	switch {
 	case dropped != "":
-		im.result.Filtered[dropped]++
+		im.filtered(dropped)
 		return nil
 	case !known && im.opts.Strict:
 		return fmt.Errorf("%w %q is not in this layer", ErrLinkTarget, h.Linkname)
 	case !known: // the reference loses it without a word; here it is at least counted
-		im.result.Filtered["/"+path+" (hardlink to an object that is not in this layer)"]++
+		im.filtered("/" + path + " (hardlink to an object that is not in this layer)")
 		return nil
 	}
 	slot := f.slot
