@@ -48,6 +48,21 @@ are replaced as a whole. On success nothing is printed on standard output.`,
 		Args: positional(),
 	}
 	f.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ref, target, err := f.parse(cmd)
+		if err != nil {
+			return err
+		}
+		f.warnAboutIgnored(a, cmd)
+		return a.withSysroot(cmd.Context(), f.sysroot, func(sysroot *ostree.Sysroot) error {
+			return a.deploy(cmd.Context(), sysroot, ref, target, &f)
+		})
+	}
+	return cmd
+}
+
+func (f *deployFlags) add(cmd *cobra.Command) {
+	f.importFlags.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.sysroot, "sysroot", "", "`PATH` of the system root (default /)")
 	flags.StringVar(&f.stateroot, "stateroot", "", "`NAME` of the stateroot, also called osname (default: that of the booted deployment, else \"default\")")
@@ -62,17 +77,6 @@ are replaced as a whole. On success nothing is printed on standard output.`,
 	flags.StringArrayVar(&f.kargs, "karg", nil, "Kernel `ARGUMENT`; may be given several times")
 	flags.StringVar(&f.writeCommitID, "write-commitid-to", "", "Write the checksum of the deployed commit to `FILE`")
 	_ = cmd.MarkFlagDirname("sysroot")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ref, target, err := f.parse(cmd)
-		if err != nil {
-			return err
-		}
-		f.warnAboutIgnored(a, cmd)
-		return a.withSysroot(cmd.Context(), f.sysroot, func(sysroot *ostree.Sysroot) error {
-			return a.deploy(cmd.Context(), sysroot, ref, target, &f)
-		})
-	}
-	return cmd
 }
 
 // parse checks the options and returns the image to deploy and the one to follow, if that is another.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -159,9 +160,36 @@ func TestB13_DeploySaysWhatItIgnores(t *testing.T) {
 warning: --enforce-container-sigpolicy is ignored: with --imgref the image itself says it
 warning: --ostree-remote is ignored: with --imgref the image itself says it
 `, deploy("--transport=oci", "--imgref=ostree-unverified-image:oci:"+i.layout()+":v1", "--ostree-remote=x", "--enforce-container-sigpolicy"))
-	// Where it counts, the remote must exist.
-	assert.Regexp(t, `^error: Performing deployment: .*x.*\n$`,
-		deploy("--transport=oci", "--image="+i.layout()+":v2", "--ostree-remote=x", "--enforce-container-sigpolicy"))
+}
+
+func TestDeployImageReference(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		args string
+		want string
+	}{
+		"registry":   {"--image=example.com/os", "ostree-unverified-registry:example.com/os"},
+		"transport":  {"--image=/srv/x:y --transport=oci-archive", "ostree-unverified-image:oci-archive:/srv/x:y"},
+		"deprecated": {"--image=example.com/os --no-signature-verification", "ostree-unverified-registry:example.com/os"},
+		"policy":     {"--image=example.com/os --enforce-container-sigpolicy", "ostree-image-signed:docker://example.com/os"},
+		"remote": {
+			"--image=example.com/os --enforce-container-sigpolicy --ostree-remote=fedora", "ostree-remote-image:fedora:docker://example.com/os",
+		},
+		"remote without enforcement": {"--image=example.com/os --ostree-remote=fedora", "ostree-unverified-registry:example.com/os"},
+		"imgref":                     {"--imgref=ostree-image-signed:oci:/x --ostree-remote=fedora", "ostree-image-signed:oci:/x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &deployFlags{}
+			cmd := &cobra.Command{}
+			f.add(cmd)
+			require.NoError(t, cmd.ParseFlags(strings.Fields(tc.args)))
+			ref, target, err := f.parse(cmd)
+			require.NoError(t, err)
+			assert.Nil(t, target)
+			assert.Equal(t, tc.want, ref.String())
+		})
+	}
 }
 
 func TestDeployFailures(t *testing.T) {
