@@ -280,6 +280,10 @@ func describe(err error, status int) string {
 		text += ": the registry answered " + quote(body)
 	}
 	for _, e := range flatten(err) {
+		if code, ok := e.(errcode.ErrorCode); ok && !strings.Contains(text, code.Message()) { //nolint:errorlint // flatten did that
+			// An answer with the usual message for its code has become the code alone.
+			text += ": " + code.Message()
+		}
 		if code, ok := e.(errcode.Error); ok { //nolint:errorlint // flatten did that
 			if body, ok := code.Detail.([]byte); ok && len(body) > 0 {
 				text += ": the registry answered " + quote(body)

@@ -1,0 +1,165 @@
+package registry_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/internal/testimage"
+	"github.com/ostree-container/ostree-container/container/registry"
+)
+
+func TestMain(m *testing.M) {
+	registry.RouteLogs(nil)
+	os.Exit(m.Run())
+}
+
+const insecurePolicy = `{"default":[{"type":"insecureAcceptAnything"}]}`
+
+// options are settings that nothing on this machine can change.
+func options(t testing.TB) *registry.Options {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		return path
+	}
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "empty"), 0o700))
+	return &registry.Options{
+		Auth:                  registry.AuthAnonymous,
+		InsecureSkipTLSVerify: true,
+		PolicyPath:            write("policy.json", insecurePolicy),
+		RegistriesConf:        write("registries.conf", ""),
+		RegistriesConfDir:     filepath.Join(dir, "empty"),
+		RegistriesDir:         filepath.Join(dir, "empty"),
+		TempDir:               dir,
+		Retry:                 registry.Retry{Delay: time.Millisecond},
+	}
+}
+
+func unverified(t testing.TB, ref string) imageref.OSTreeImageReference {
+	t.Helper()
+	img, err := imageref.Parse(ref)
+	require.NoError(t, err)
+	return imageref.OSTreeImageReference{SigVerify: imageref.SignatureSource{Kind: imageref.SignatureInsecure}, ImgRef: img}
+}
+
+func openImage(t testing.TB, ref string, opts *registry.Options) *registry.Image {
+	t.Helper()
+	if opts == nil {
+		opts = options(t)
+	}
+	img, err := registry.Open(t.Context(), unverified(t, ref), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, img.Close()) })
+	return img
+}
+
+func openError(t testing.TB, ref string, opts *registry.Options) error {
+	t.Helper()
+	if opts == nil {
+		opts = options(t)
+	}
+	img, err := registry.Open(t.Context(), unverified(t, ref), opts)
+	if err == nil {
+		require.NoError(t, img.Close())
+	}
+	require.Error(t, err)
+	var typed *registry.Error
+	require.ErrorAs(t, err, &typed)
+	assert.Contains(t, err.Error(), "open image "+unverified(t, ref).ImgRef.String()+": ")
+	return err
+}
+
+func readBlob(t testing.TB, img *registry.Image, n int) ([]byte, error) {
+	t.Helper()
+	r, err := img.Blob(t.Context(), n)
+	if err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(r)
+	require.NoError(t, r.Close())
+	require.NoError(t, r.Close())
+	return data, err
+}
+
+func sample(extra ...testimage.Layer) testimage.Image {
+	return testimage.Image{
+		Layers: append([]testimage.Layer{
+			{Members: []testimage.Member{testimage.Dir("usr", 0o755), testimage.File("usr/hello", 0o644, "world")}},
+			{Members: []testimage.Member{testimage.BigFile("usr/big", 0o644, 3<<20, 7)}, Compression: testimage.GzipFast},
+		}, extra...),
+		Labels: map[string]string{"canary": "label"},
+	}
+}
+
+// dockerRegistry starts Debian's docker-registry.
+func dockerRegistry(t testing.TB, auth string) (host string) {
+	t.Helper()
+	testimage.NeedTool(t, "docker-registry")
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	host = l.Addr().String()
+	require.NoError(t, l.Close())
+	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %s/data}\nhttp: {addr: %s}\n", dir, host)
+	if auth != "" {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "htpasswd"), []byte(auth), 0o600))
+		config += fmt.Sprintf("auth:\n  htpasswd: {realm: test, path: %s/htpasswd}\n", dir)
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.yml"), []byte(config), 0o600))
+	cmd := exec.Command("docker-registry", "serve", filepath.Join(dir, "config.yml"))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(out.String())
+		}
+	})
+	require.Eventually(t, func() bool {
+		res, err := http.Get("http://" + host + "/v2/")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err == nil
+	}, 20*time.Second, 20*time.Millisecond)
+	return host
+}
+
+// skopeo runs "skopeo copy".
+func skopeo(t testing.TB, args ...string) {
+	t.Helper()
+	testimage.NeedTool(t, "skopeo")
+	testimage.Run(t, "skopeo", append([]string{"--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", "--src-tls-verify=false"}, args...)...)
+}
+
+func digestOf(data []byte) digest.Digest { return digest.FromBytes(data) }
+
+func asJSON(t testing.TB, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	require.NoError(t, err)
+	return string(data)
+}
+
+func replaceOnce(old, with string) func([]byte) []byte {
+	return func(b []byte) []byte { return []byte(strings.Replace(string(b), old, with, 1)) }
+}
