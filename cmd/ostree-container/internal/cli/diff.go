@@ -33,14 +33,14 @@ func layersOnlyIn(m, other *ocispec.Manifest) (n int, size int64) {
 			seen[l.Digest] = true
 		}
 	}
+	var only []ocispec.Descriptor
 	for _, l := range m.Layers {
 		if !seen[l.Digest] {
 			seen[l.Digest] = true
-			n++
-			size += max(l.Size, 0)
+			only = append(only, l)
 		}
 	}
-	return n, size
+	return len(only), layersSize(only)
 }
 
 // print writes the three lines that ostree-rs-ext prints.

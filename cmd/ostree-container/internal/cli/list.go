@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/go-openapi/strfmt"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -99,10 +100,15 @@ func describe(ctx context.Context, repo *ostree.Repo, image string) listedImage 
 	return l
 }
 
+// layersSize adds up the sizes of layers, in bytes. They are what a manifest says, so the sum may be beyond all bounds.
 func layersSize(layers []ocispec.Descriptor) int64 {
 	var n int64
 	for _, l := range layers {
-		n += max(l.Size, 0)
+		size := max(l.Size, 0)
+		if size > math.MaxInt64-n {
+			return math.MaxInt64
+		}
+		n += size
 	}
 	return n
 }

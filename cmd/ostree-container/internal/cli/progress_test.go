@@ -31,7 +31,7 @@ func testApp() (a *app, out, errOut *bytes.Buffer) {
 
 func testLayer(index int, kind container.LayerKind, size int64) container.LayerState {
 	return container.LayerState{
-		Index: index, Kind: kind,
+		Index: index, Kind: kind, Ref: fmt.Sprint("ref", index),
 		Descriptor: ocispec.Descriptor{Digest: digest.FromString(fmt.Sprint(index)), Size: size},
 	}
 }
