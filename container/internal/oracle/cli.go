@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -84,12 +85,26 @@ func Fsck(t testing.TB, repo string) {
 	testimage.Run(t, "ostree", "--repo="+repo, "fsck", "--quiet")
 }
 
-// Refs gives the refs of a repository and their commits.
+// Refs gives the refs of a repository and their commits, read from the files
+// below refs/heads.
 func Refs(t testing.TB, repo string) map[string]string {
 	t.Helper()
 	refs := map[string]string{}
-	for _, line := range strings.Fields(testimage.Run(t, "ostree", "--repo="+repo, "refs")) {
-		refs[line] = strings.TrimSpace(testimage.Run(t, "ostree", "--repo="+repo, "rev-parse", line))
+	heads := filepath.Join(repo, "refs/heads")
+	err := filepath.WalkDir(heads, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(heads, path)
+		refs[name] = strings.TrimSpace(string(b))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return refs
 }

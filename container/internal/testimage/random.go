@@ -15,6 +15,7 @@ type Features struct {
 	Opaque         bool // opaque markers, at the root too if NonUsr
 	TypeChanges    bool // a path may be another type in another layer (B19, B20)
 	Hardlinks      bool // also forward, into etc, and with other spellings of the target
+	LinksWithinUsr bool // hardlink targets only below usr, etc and var: elsewhere they may be filtered, which is an error
 	HardlinkChains bool // hardlinks to hardlinks (B50)
 	Xattrs         bool // one xattr on some members
 	ManyXattrs     bool // several, out of order, with NUL and newline values (B21, B38)
@@ -373,6 +374,10 @@ func (g *generator) linkTarget(path string) string {
 		m := g.out[g.IntN(len(g.out))]
 		name := strings.TrimLeft(strings.TrimPrefix(m.Name, "./"), "/")
 		_, base := split(name)
+		top, _, _ := strings.Cut(name, "/")
+		if g.f.LinksWithinUsr && top != "usr" && top != "etc" && top != "var" {
+			continue
+		}
 		if g.isAPI(name) || strings.HasPrefix(base, ".wh.") || strings.Contains(m.Name, "//") || strings.Contains(m.Name, "/./") {
 			continue
 		}
