@@ -354,6 +354,34 @@ func (d *direct) publish(ctx context.Context, refs map[string]string) (err error
 			return fmt.Errorf("sync repository %s: %w", d.repo.Path(), err)
 		}
 	}
+	// Commits go last, when what they need is in place: fsck reads every commit that it finds, whether a ref names it or not.
+	commits := len(batch)
+	for n := 0; n < commits; {
+		if batch[n].typ == ostree.ObjectCommit {
+			commits--
+			batch[n], batch[commits] = batch[commits], batch[n]
+		} else {
+			n++
+		}
+	}
+	for _, part := range [][]stagedObject{batch[:commits], batch[commits:]} {
+		if err := d.move(part, &moved); err != nil {
+			return err
+		}
+	}
+	for name, sum := range refs {
+		if err := d.repo.SetRefImmediate(ctx, "", name, sum); err != nil {
+			return fmt.Errorf("set ref %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// move renames staged objects into the repository, counting them, and makes that durable.
+func (d *direct) move(batch []stagedObject, moved *int) error {
+	if len(batch) == 0 {
+		return nil
+	}
 	var touched [256]bool
 	for _, o := range batch {
 		xx := o.sum[0]
@@ -365,25 +393,21 @@ func (d *direct) publish(ctx context.Context, refs map[string]string) (err error
 		if err := unix.Renameat(d.stage.fd, name, d.objects, name); err != nil {
 			return &os.PathError{Op: "rename object", Path: name, Err: err}
 		}
-		moved++
+		*moved++
 	}
-	if len(batch) > 0 && !d.cfg.noSync {
-		for xx, yes := range touched {
-			if !yes {
-				continue
-			}
-			if err := syncDir(d.objects, fmt.Sprintf("%02x", xx)); err != nil {
-				return err
-			}
+	if d.cfg.noSync {
+		return nil
+	}
+	for xx, yes := range touched {
+		if !yes {
+			continue
 		}
-		if err := unix.Fsync(d.objects); err != nil {
-			return fmt.Errorf("sync repository %s: %w", d.repo.Path(), err)
+		if err := syncDir(d.objects, fmt.Sprintf("%02x", xx)); err != nil {
+			return err
 		}
 	}
-	for name, sum := range refs {
-		if err := d.repo.SetRefImmediate(ctx, "", name, sum); err != nil {
-			return fmt.Errorf("set ref %s: %w", name, err)
-		}
+	if err := unix.Fsync(d.objects); err != nil {
+		return fmt.Errorf("sync repository %s: %w", d.repo.Path(), err)
 	}
 	return nil
 }

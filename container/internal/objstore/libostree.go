@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
@@ -19,6 +20,11 @@ type viaLibostree struct {
 	repo *ostree.Repo
 	mu   sync.RWMutex
 	tx   *ostree.Transaction // nil: none is open
+
+	// commits wait until what they need is in the repository: libostree moves the objects of a transaction there in any order,
+	// and a process killed meanwhile would leave a commit without its objects, which fsck calls corruption.
+	commitsMu sync.Mutex
+	commits   map[object.Checksum][]byte
 }
 
 // write calls fn inside a transaction.
@@ -88,6 +94,15 @@ func (l *viaLibostree) stream(ctx context.Context, want object.Checksum, m *obje
 }
 
 func (l *viaLibostree) metadata(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, data []byte) error {
+	if typ == ostree.ObjectCommit {
+		l.commitsMu.Lock()
+		defer l.commitsMu.Unlock()
+		if l.commits == nil {
+			l.commits = map[object.Checksum][]byte{}
+		}
+		l.commits[sum] = data
+		return nil
+	}
 	return l.write(ctx, func() error {
 		_, err := l.repo.WriteMetadata(ctx, typ, sum.String(), data)
 		return err
@@ -95,11 +110,40 @@ func (l *viaLibostree) metadata(ctx context.Context, typ ostree.ObjectType, sum 
 }
 
 func (l *viaLibostree) publish(ctx context.Context, refs map[string]string) error {
+	// A commit that is here now was made after its objects: they are in the open transaction, or were published.
+	l.commitsMu.Lock()
+	commits := maps.Clone(l.commits)
+	l.commitsMu.Unlock()
+	if err := l.end(ctx, nil); err != nil {
+		return err
+	}
+	for sum, data := range commits {
+		err := l.write(ctx, func() error {
+			_, err := l.repo.WriteMetadata(ctx, ostree.ObjectCommit, sum.String(), data)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if len(refs) > 0 {
 		if err := l.begin(ctx); err != nil {
 			return err
 		}
 	}
+	if err := l.end(ctx, refs); err != nil {
+		return err
+	}
+	l.commitsMu.Lock()
+	for sum := range commits {
+		delete(l.commits, sum)
+	}
+	l.commitsMu.Unlock()
+	return nil
+}
+
+// end commits the open transaction, if there is one.
+func (l *viaLibostree) end(ctx context.Context, refs map[string]string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.tx == nil {

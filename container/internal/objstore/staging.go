@@ -137,7 +137,7 @@ func lockStaging(tmp int, name string) (*stagingDir, error) {
 	return s, nil
 }
 
-// contents lists the complete objects in an adopted directory and removes anything else.
+// contents lists the complete objects in an adopted directory, and removes commits and anything else.
 func (s *stagingDir) contents() ([]stagedObject, error) {
 	subdirs, err := readNames(s.fd, ".")
 	if err != nil {
@@ -159,6 +159,12 @@ func (s *stagingDir) contents() ([]stagedObject, error) {
 			rest, suffix, _ := strings.Cut(name, ".")
 			sum, err := object.ParseChecksum(xx + rest)
 			if err != nil {
+				continue
+			}
+			if suffix == "commit" { // what it needs may have been pruned since; it is quickly made again
+				if err := unix.Unlinkat(s.fd, xx+"/"+name, 0); err != nil {
+					return nil, err
+				}
 				continue
 			}
 			for typ, ending := range suffixes {
