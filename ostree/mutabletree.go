@@ -257,7 +257,7 @@ func (m *MutableTree) EnsureParentDirs(path []string, meta string) (*MutableTree
 func (r *Repo) WriteMTree(ctx context.Context, m *MutableTree) (*Tree, error) {
 	var out *C.GFile
 	err := call(ctx, "write tree", func(c *C.GCancellable, e **C.GError) C.gboolean {
-		return C.shim_write_mtree(r.c(), m.c(), &out, c, e)
+		return C.ostree_repo_write_mtree(r.c(), m.c(), &out, c, e)
 	}, r.handle(), m.handle())
 	if err != nil {
 		return nil, err

@@ -308,13 +308,6 @@ shim_sysroot_deployment_bool (void *fn, OstreeSysroot *s, OstreeDeployment *d)
 }
 
 gboolean
-shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d,
-                            GCancellable *c, GError **error)
-{
-  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, GCancellable *, GError **)) fn) (s, d, c, error);
-}
-
-gboolean
 shim_deploy_tree (OstreeSysroot *s, gboolean stage, const char *osname, const char *revision,
                   GKeyFile *origin, OstreeDeployment *merge, char **kargs, char **initrds,
                   gboolean locked, OstreeDeployment **out, GCancellable *c, GError **error)
@@ -364,13 +357,6 @@ shim_mtree_ensure_parents (OstreeMutableTree *m, char **names, size_t n, const c
   for (size_t i = 0; i < n; i++)
     g_ptr_array_add (split, names[i]);
   return ostree_mutable_tree_ensure_parent_dirs (m, split, meta, out, error);
-}
-
-/* Resolved here, so that its checksums can be read later without failing. */
-gboolean
-shim_write_mtree (OstreeRepo *repo, OstreeMutableTree *m, GFile **out, GCancellable *c, GError **error)
-{
-  return ostree_repo_write_mtree (repo, m, out, c, error);
 }
 
 static OstreeRepoCommitFilterResult

@@ -46,8 +46,6 @@ gboolean shim_sysroot_update_post_copy (void *fn, OstreeSysroot *s, GCancellable
 gboolean shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *d, GError **error);
 gboolean shim_deployment_bool (void *fn, OstreeDeployment *d);
 gboolean shim_sysroot_deployment_bool (void *fn, OstreeSysroot *s, OstreeDeployment *d);
-gboolean shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d,
-                                     GCancellable *c, GError **error);
 
 gboolean shim_deploy_tree (OstreeSysroot *s, gboolean stage, const char *osname, const char *revision,
                            GKeyFile *origin, OstreeDeployment *merge, char **kargs, char **initrds,
@@ -58,8 +56,6 @@ gboolean shim_write_deployments (OstreeSysroot *s, OstreeDeployment **list, size
 gboolean shim_mtree_each (OstreeMutableTree *m, gboolean dirs, uintptr_t handle, GError **error);
 gboolean shim_mtree_ensure_parents (OstreeMutableTree *m, char **names, size_t n, const char *meta,
                                     OstreeMutableTree **out, GError **error);
-gboolean shim_write_mtree (OstreeRepo *repo, OstreeMutableTree *m, GFile **out,
-                           GCancellable *c, GError **error);
 OstreeRepoCommitModifier *shim_modifier_new (int flags, gboolean filter, gboolean xattrs, uintptr_t handle,
                                              OstreeSePolicy *policy, OstreeRepoDevInoCache *cache);
 

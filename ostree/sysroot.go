@@ -236,6 +236,9 @@ func (s *Sysroot) TryLock(ctx context.Context) (bool, error) {
 //
 // C: ostree_sysroot_unlock
 func (s *Sysroot) Unlock() {
+	if s == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.locked {

@@ -250,3 +250,51 @@ func TestSysrootEnsureInitialized(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, changed)
 }
+
+func TestMountNamespace(t *testing.T) {
+	needRoot(t)
+	if _, err := os.Stat("/run/ostree-booted"); err == nil {
+		t.Skip("would change the running host")
+	}
+	ctx := t.Context()
+	require.NoError(t, ostree.ReexecInMountNamespace(), "not booted from ostree: nothing to do")
+	s, err := ostree.NewSysroot(t.TempDir())
+	require.NoError(t, err)
+	defer s.Close()
+	require.NoError(t, s.EnsureInitialized(ctx))
+	require.NoError(t, s.InitializeWithMountNamespace(ctx))
+	require.NoError(t, s.SetMountNamespaceInUse())
+	require.NoError(t, s.Initialize(ctx))
+	require.NoError(t, s.Load(ctx))
+	require.ErrorContains(t, s.SetMountNamespaceInUse(), "loaded already")
+	require.ErrorContains(t, s.InitializeWithMountNamespace(ctx), "loaded already")
+	require.NoError(t, s.PrepareCleanup(ctx))
+	assert.Equal(t, 0, s.SubBootVersion())
+	assert.Equal(t, 0, s.BootVersion())
+}
+
+func TestSysrootUnlockAndMutable(t *testing.T) {
+	s, v1, _ := newSysroot(t)
+	ctx := t.Context()
+	deploy(t, s, v1, nil)
+	d := s.Deployments()[0]
+	require.NoError(t, s.DeploymentSetMutable(ctx, d, ostree.Mutable))
+	require.ErrorIs(t, s.DeploymentUnlock(ctx, d, ostree.UnlockedNone), ostree.ErrInvalidArgument)
+	assert.Equal(t, "hotfix", ostree.UnlockedHotfix.String())
+	assert.Equal(t, "UnlockedState(9)", ostree.UnlockedState(9).String())
+	require.NoError(t, s.DeploymentSetKargsInPlace(ctx, d, "x=y ostree=/z"))
+	require.NoError(t, s.Load(ctx))
+	assert.Equal(t, "x=y ostree=/z", s.Deployments()[0].KernelArgs().String())
+	_, err := s.StageOverlayInitrd(ctx, -1)
+	require.ErrorIs(t, err, ostree.ErrInvalidArgument)
+	ok, err := s.Deployments()[0].CanSoftReboot()
+	if ostree.Supports(ostree.FeatureSoftReboot) {
+		require.NoError(t, err)
+	} else {
+		require.ErrorIs(t, err, ostree.ErrUnsupported)
+		require.ErrorContains(t, err, "2025.3")
+		require.ErrorIs(t, s.ChangeFinalization(ctx, d), ostree.ErrUnsupported)
+	}
+	assert.False(t, ok)
+	assert.False(t, d.IsFinalizationLocked())
+}

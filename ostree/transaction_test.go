@@ -310,9 +310,12 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 func TestWriteTrusted(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	for _, mode := range []ostree.Mode{ostree.ModeBareUser, ostree.ModeArchive} {
+	for _, mode := range []ostree.Mode{ostree.ModeBare, ostree.ModeBareUser, ostree.ModeArchive} {
 		t.Run(mode.String(), func(t *testing.T) {
 			t.Parallel()
+			if mode == ostree.ModeBare {
+				needRoot(t)
+			}
 			from, to := newRepo(t, ostree.ModeArchive), newRepo(t, mode)
 			xattrs := []ostree.Xattr{{Name: "user.z", Value: []byte("\x00\n")}, {Name: "user.b", Value: []byte("1")}}
 			info := ostree.FileInfo{UID: 7, GID: 8, Mode: 0o104755}

@@ -15,18 +15,16 @@ type Feature string
 
 // Features that Supports knows.
 const (
-	FeatureFinalizationLock  Feature = "finalization-lock"  // DeployTreeOptions.Locked, Sysroot.ChangeFinalization (2023.8)
-	FeatureEarlyPruneControl Feature = "early-prune"        // WriteDeploymentsOptions.DisableAutoEarlyPrune (2023.8)
-	FeatureUpdatePostCopy    Feature = "update-post-copy"   // Sysroot.UpdatePostCopy (2023.11)
-	FeatureComposeFS         Feature = "composefs-metadata" // Repo.CommitAddComposeFSMetadata (2024.7)
-	FeatureSoftReboot        Feature = "soft-reboot"        // Deployment.CanSoftReboot (2025.3)
+	FeatureFinalizationLock  Feature = "finalization-lock" // DeployTreeOptions.Locked, Sysroot.ChangeFinalization (2023.8)
+	FeatureEarlyPruneControl Feature = "early-prune"       // WriteDeploymentsOptions.DisableAutoEarlyPrune (2023.8)
+	FeatureUpdatePostCopy    Feature = "update-post-copy"  // Sysroot.UpdatePostCopy (2023.11)
+	FeatureSoftReboot        Feature = "soft-reboot"       // Deployment.CanSoftReboot (2025.3)
 )
 
 var features = map[Feature]struct{ symbol, since string }{
 	FeatureFinalizationLock:  {"ostree_sysroot_change_finalization", "2023.8"},
 	FeatureEarlyPruneControl: {"ostree_sysroot_change_finalization", "2023.8"},
 	FeatureUpdatePostCopy:    {"ostree_sysroot_update_post_copy", "2023.11"},
-	FeatureComposeFS:         {"ostree_repo_commit_add_composefs_metadata", "2024.7"},
 	FeatureSoftReboot:        {"ostree_sysroot_deployment_can_soft_reboot", "2025.3"},
 }
 
