@@ -140,42 +140,47 @@ func (t *treeWriter) deb(ctx context.Context, set *packageSet, p lockedPackage) 
 			if h.Linkname = place(path.Clean(h.Linkname)); h.Linkname == "" {
 				return nil
 			}
-			if t.rename != nil {
-				h.Linkname = t.rename(h.Linkname)
-			}
-		}
-		stamp := ""
-		if t.change != nil && h.Typeflag == tar.TypeReg {
-			stamp = t.change(name)
 		}
 		h.Name = name
-		if t.rename != nil {
-			h.Name = t.rename(name)
-		}
-		ok, err := t.header(h)
-		if err != nil || !ok {
-			return err
-		}
-		if h.Typeflag != tar.TypeDir {
-			t.entries[strings.TrimSuffix(h.Name, "/")] = p.Name
-			t.files++
-		}
-		if h.Typeflag == tar.TypeReg {
-			t.sizes[p.Name] += h.Size
-			t.bytes += h.Size
-			if stamp != "" {
-				// The size stays, so that whoever packs by size packs the same way again.
-				first := make([]byte, min(int64(len(stamp)), h.Size))
-				if _, err := io.ReadFull(content, first); err != nil {
-					return err
-				}
-				copy(first, stamp)
-				content = io.MultiReader(bytes.NewReader(first), content)
-			}
-			_, err = io.Copy(t.tw, content)
-		}
-		return err
+		return t.entry(h, content, p.Name)
 	})
+}
+
+// entry writes one entry, renamed and stamped, unless its path has been written.
+func (t *treeWriter) entry(h *tar.Header, content io.Reader, pkg string) error {
+	stamp := ""
+	if t.change != nil && h.Typeflag == tar.TypeReg {
+		stamp = t.change(h.Name)
+	}
+	if t.rename != nil {
+		h.Name = t.rename(h.Name)
+		if h.Typeflag == tar.TypeLink {
+			h.Linkname = t.rename(h.Linkname)
+		}
+	}
+	ok, err := t.header(h)
+	if err != nil || !ok {
+		return err
+	}
+	if h.Typeflag != tar.TypeDir {
+		t.entries[h.Name] = pkg
+		t.files++
+	}
+	if h.Typeflag == tar.TypeReg {
+		t.sizes[pkg] += h.Size
+		t.bytes += h.Size
+		if stamp != "" {
+			// The size stays, so that whoever packs by size packs the same way again.
+			first := make([]byte, min(int64(len(stamp)), h.Size))
+			if _, err := io.ReadFull(content, first); err != nil {
+				return err
+			}
+			copy(first, stamp)
+			content = io.MultiReader(bytes.NewReader(first), content)
+		}
+		_, err = io.Copy(t.tw, content)
+	}
+	return err
 }
 
 // eachEntry calls fn for the entries of a package that have a place in an image; name is that place.

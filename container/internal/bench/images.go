@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -96,19 +99,22 @@ func stampOf(changed map[string]bool) func(string) string {
 	}
 }
 
-// makeImages makes what is missing of all images.
-func makeImages(ctx context.Context, cache, judge string) error {
+// makeImages makes what is missing of the images of those kinds.
+func makeImages(ctx context.Context, cache, judge string, wanted []string) error {
+	withBase := slices.Contains(wanted, "base") || slices.Contains(wanted, "mixed")
 	set, err := loadPackages(ctx, cache)
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
-	g.Go(func() error { return makeBase(ctx, cache, judge, set, set.system()) })
+	if withBase {
+		g.Go(func() error { return makeBase(gctx, cache, judge, set, set.system()) })
+	}
 	layers := make([]*builtLayer, len(groups))
 	layer := func(to **builtLayer, name string, fill func(*treeWriter) error) {
 		g.Go(func() (err error) {
-			*to, err = buildLayer(ctx, cache, name, fill)
+			*to, err = buildLayer(gctx, cache, name, 6, fill)
 			return err
 		})
 	}
@@ -120,7 +126,7 @@ func makeImages(ctx context.Context, cache, judge string) error {
 					return err
 				}
 			}
-			return t.packages(ctx, set, group(set, name))
+			return t.packages(gctx, set, group(set, name))
 		})
 	}
 	app := map[string]*builtLayer{}
@@ -130,12 +136,12 @@ func makeImages(ctx context.Context, cache, judge string) error {
 	if err := pickFiles(ctx, set, packages[0], filesPerUpdate, changed); err != nil {
 		return err
 	}
-	layer(&app1, "app-v1", func(t *treeWriter) error { return t.packages(ctx, set, packages) })
+	layer(&app1, "app-v1", func(t *treeWriter) error { return t.packages(gctx, set, packages) })
 	layer(&app2, "app-v2", func(t *treeWriter) error {
 		t.change = stampOf(changed)
-		return t.packages(ctx, set, packages)
+		return t.packages(gctx, set, packages)
 	})
-	layer(&extra, "extra", func(t *treeWriter) error { return t.packages(ctx, set, set.named(extraPackages...)) })
+	layer(&extra, "extra", func(t *treeWriter) error { return t.packages(gctx, set, set.named(extraPackages...)) })
 	layer(&config, "config", configLayer)
 	if err := g.Wait(); err != nil {
 		return err
@@ -147,7 +153,7 @@ func makeImages(ctx context.Context, cache, judge string) error {
 				return err
 			}
 		}
-		if dir := imageDir(cache, "mixed", v); !exists(dir) {
+		if dir := imageDir(cache, "mixed", v); withBase && !exists(dir) {
 			base, err := openLayout(imageDir(cache, "base", "v1"))
 			if err != nil {
 				return err
@@ -155,6 +161,11 @@ func makeImages(ctx context.Context, cache, judge string) error {
 			if err := base.write(cache, dir, base, []*builtLayer{extra, app[v], config}); err != nil {
 				return err
 			}
+		}
+	}
+	if slices.Contains(wanted, kindLarge) {
+		if err := makeLarge(ctx, cache); err != nil {
+			return err
 		}
 	}
 	return describeImages(cache)
@@ -192,9 +203,12 @@ type imageStats struct {
 
 func statImages(cache string) ([]imageStats, error) {
 	var out []imageStats
-	for _, kind := range kinds {
+	for _, kind := range append(kinds[:len(kinds):len(kinds)], kindLarge) {
 		for _, v := range versions {
 			l, err := openLayout(imageDir(cache, kind, v))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // large, unless asked for
+			}
 			if err != nil {
 				return nil, err
 			}

@@ -57,14 +57,14 @@ func run(ctx context.Context, args []string) error {
 	o.kinds, o.tools, o.steps = strings.Split(*kindList, ","), strings.Split(*toolList, ","), strings.Split(*stepList, ",")
 	switch verb {
 	case "images":
-		return makeImages(ctx, o.cache, o.judge)
+		return makeImages(ctx, o.cache, o.judge, o.kinds)
 	case "table":
 		return table(o)
 	case "":
 		if os.Geteuid() != 0 {
 			return fmt.Errorf("a bare repository needs root")
 		}
-		if err := makeImages(ctx, o.cache, o.judge); err != nil {
+		if err := makeImages(ctx, o.cache, o.judge, o.kinds); err != nil {
 			return err
 		}
 		return measureAll(ctx, o)

@@ -28,8 +28,8 @@ type builtLayer struct {
 	Name       string
 }
 
-// buildLayer makes a layer out of what fill writes and keeps it as a file in dir/layers.
-func buildLayer(ctx context.Context, dir, name string, fill func(*treeWriter) error) (*builtLayer, error) {
+// buildLayer makes a layer out of what fill writes, with that gzip level, and keeps it as a file in dir/layers.
+func buildLayer(ctx context.Context, dir, name string, level int, fill func(*treeWriter) error) (*builtLayer, error) {
 	dir = filepath.Join(dir, "layers")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func buildLayer(ctx context.Context, dir, name string, fill func(*treeWriter) er
 	defer f.Close()
 	blob, diff := &counter{w: f, d: digest.SHA256.Digester()}, &counter{d: digest.SHA256.Digester()}
 	buf := bufio.NewWriterSize(blob, 1<<20)
-	gz, err := gzip.NewWriterLevel(buf, 6)
+	gz, err := gzip.NewWriterLevel(buf, level)
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,7 @@ func (b *bench) wants(step string) bool { return slices.Contains(b.steps, step) 
 
 // runs says whether tool takes part with images of a kind: ostree-ext 0.15.3 refuses images without an ostree base.
 func (b *bench) runs(tool, kind string) bool {
-	return slices.Contains(b.tools, tool) && (tool != toolJudge || kind != "derived")
+	return slices.Contains(b.tools, tool) && (tool != toolJudge || kind == "base" || kind == "mixed")
 }
 
 // all measures every kind and tool b.options.runs times.
