@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -159,7 +158,7 @@ func TestCalledByTheOSTreeCommand(t *testing.T) {
 	assert.Equal(t, ref+"\n", out)
 	_, err = ostree("container", "image", "list")
 	var exit *exec.ExitError
-	require.True(t, errors.As(err, &exit))
+	require.ErrorAs(t, err, &exit)
 	assert.Equal(t, 2, exit.ExitCode())
 	assert.Contains(t, string(exit.Stderr), "error: the following required option was not provided: --repo\n")
 }

@@ -36,6 +36,9 @@ func testLayer(index int, kind container.LayerKind, size int64) container.LayerS
 	}
 }
 
+// startText is the first line of JSON progress, byte for byte.
+const startText = `{"type":"Start","version":"0.1.0"}`
+
 // events are those of a pull of two layers.
 func events() []container.Event {
 	chunk, derived := testLayer(0, container.LayerChunk, 5000), testLayer(1, container.LayerDerived, 102)
@@ -119,7 +122,7 @@ func TestJSONProgress(t *testing.T) {
 			kind, name, d[:19], d, bytes, total)
 	}
 	assert.Equal(t, strings.Join([]string{
-		`{"type":"Start","version":"0.1.0"}`,
+		startText,
 		steps("resolving", "Fetching manifest", "resolve", "Fetching manifest", 0),
 		steps("resolving", "Fetching manifest", "resolve", "Fetching manifest", 1),
 		lines(0, 0, subtask("ostree_chunk", "ostree chunk", chunk, 0, 5000)),

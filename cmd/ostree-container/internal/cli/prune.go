@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -54,7 +55,9 @@ objects that nothing reaches then, which frees the room.`,
 }
 
 func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, as format) error {
-	p, err := container.Prune(ctx, sysroot, &container.PruneOptions{Logger: a.log})
+	progress := a.pruneProgress(as)
+	p, err := container.Prune(ctx, sysroot, &container.PruneOptions{Progress: progress.event, Logger: a.log})
+	progress.stop()
 	if err != nil {
 		return err
 	}
@@ -68,6 +71,12 @@ func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, as format) 
 			p.Images, p.Layers, p.Objects, formatSize(p.Bytes))
 	}
 	return nil
+}
+
+// pruneProgress shows on a terminal that something is going on; elsewhere the reference prints nothing either.
+func (a *app) pruneProgress(as format) progress {
+	quiet := as == formatJSON || !isTerminal(a.err.w)
+	return a.newProgress(imageref.OSTreeImageReference{}, quiet, formatText)
 }
 
 func (a *app) pruneImages(ctx context.Context, sysroot *ostree.Sysroot, andLayers bool, as format) error {
