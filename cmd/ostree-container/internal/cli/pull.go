@@ -40,6 +40,9 @@ func (f *importFlags) check(cmd *cobra.Command) error {
 	return f.registryFlags.check(cmd)
 }
 
+// creatingImporter is how errors begin in the reference when an image cannot be pulled into this repository at all.
+const creatingImporter = "Creating importer"
+
 type pullFlags struct {
 	importFlags
 	check, digestFile string
@@ -114,7 +117,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 		Progress: progress.event, Logger: a.log,
 	})
 	if err != nil {
-		return fmt.Errorf("Creating importer: %w", err) //nolint:staticcheck // the reference's text
+		return fmt.Errorf("%s: %w", creatingImporter, err)
 	}
 	defer func() { err = errors.Join(err, imp.Close()) }()
 	prepared, err := imp.Prepare(ctx)
