@@ -91,6 +91,7 @@ type BaseOptions struct {
 	// to the first that fits, else to "rest". Empty means a single layer.
 	Components  []Component
 	Subject     string
+	Label       bool     // give every file the label of the SELinux policy in the tree; needs root
 	Bootable    bool     // ostree commit --bootable: needs usr/lib/modules/V/vmlinuz
 	Encapsulate []string // more arguments for the reference, e.g. "--label", "a=b"
 }
@@ -154,8 +155,16 @@ func EncapsulatedBase(t testing.TB, opts BaseOptions) *EncapsulatedImage {
 		t.Fatal(err)
 	}
 	args := []string{
-		"--repo=" + img.Repo, "commit", "--branch=base", "--no-bindings",
-		"--tree=tar=" + tarFile, "--timestamp=@1700000000", "--subject=" + opts.Subject,
+		"--repo=" + img.Repo, "commit", "--branch=base", "--no-bindings", "--timestamp=@1700000000", "--subject=" + opts.Subject,
+	}
+	if opts.Label {
+		NeedRoot(t)
+		root := filepath.Join(dir, "root")
+		Run(t, "ostree", append(args, "--tree=tar="+tarFile)...)
+		Run(t, "ostree", "--repo="+img.Repo, "checkout", "base", root)
+		args = append(args, "--tree=dir="+root, "--selinux-policy="+root)
+	} else {
+		args = append(args, "--tree=tar="+tarFile)
 	}
 	if opts.Bootable {
 		args = append(args, "--bootable")
