@@ -77,10 +77,14 @@ func (c *console) setAbove(w io.Writer) {
 	c.above = w
 }
 
-// isTerminal reports whether w is a terminal that can show bars.
+// isTerminal reports whether w is a terminal that can show bars. A serial console that does not know its size cannot.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	width, height, err := term.GetSize(int(f.Fd()))
+	return err == nil && width > 0 && height > 0
 }
 
 // terminalWidth returns the columns of w, 0 if it is no terminal.

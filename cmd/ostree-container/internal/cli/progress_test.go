@@ -231,6 +231,18 @@ func TestTerminalProgressStopsInTheMiddle(t *testing.T) {
 	assert.True(t, strings.HasSuffix(shown(), "warning: the end\r\n"))
 }
 
+func TestTerminalWithoutASize(t *testing.T) {
+	t.Setenv("TERM", "linux")
+	tty, shown := terminal(t)
+	require.NoError(t, unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{}))
+	a, _, _ := testApp()
+	a.err.w = tty
+	p := a.newProgress(imageref.OSTreeImageReference{}, false, formatText)
+	p.event(container.PhaseStarted{Phase: container.PhaseMerge})
+	p.stop()
+	assert.Equal(t, "Merging layers\r\n", shown())
+}
+
 func TestTimeLeft(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, "00:10", timeLeft(1000, 100))
