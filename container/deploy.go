@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,11 +66,10 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 		return nil, err
 	}
 	defer unlock()
-	repo, err := sysroot.Repo()
+	repo, err := sysroot.Repo() // the sysroot closes it
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, repo.Close()) }()
 	if state, err = importFor(ctx, sysroot, repo, ref, opts); err != nil {
 		return nil, err
 	}
@@ -131,10 +131,12 @@ func importFor(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, 
 }
 
 func checkStateroot(sysroot *ostree.Sysroot, stateroot string) error {
-	var st unix.Stat_t
-	err := unix.Fstatat(sysroot.FD(), "ostree/deploy/"+stateroot, &st, 0)
-	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR && stateroot != "" {
-		return nil
+	if stateroot != "" && stateroot != "." && stateroot != ".." && !strings.ContainsAny(stateroot, "/\x00") {
+		var st unix.Stat_t
+		err := unix.Fstatat(sysroot.FD(), "ostree/deploy/"+stateroot, &st, 0)
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return nil
+		}
 	}
 	return fmt.Errorf("%w: %q in sysroot %s; make it with: ostree admin os-init --sysroot=%s %s", ErrNoStateroot, stateroot, sysroot.Path(), sysroot.Path(), stateroot)
 }

@@ -99,15 +99,18 @@ func gcLayers(ctx context.Context, repo *ostree.Repo, keep []string) (int, error
 	if err != nil {
 		return 0, err
 	}
-	n := 0
+	var unused []string
 	for _, name := range slices.Sorted(maps.Keys(layers)) {
 		text, err := imageref.UnescapeRef(layerPrefix, name)
-		if err != nil {
-			return n, fmt.Errorf("Pruning image layers: ref %s: %w", name, err) //nolint:staticcheck // the reference's text
+		if err != nil { // before anything is removed
+			return 0, fmt.Errorf("Pruning image layers: ref %s: %w", name, err) //nolint:staticcheck // the reference's text
 		}
-		if needed[digest.Digest(text)] {
-			continue
+		if !needed[digest.Digest(text)] {
+			unused = append(unused, name)
 		}
+	}
+	n := 0
+	for _, name := range unused {
 		if err := repo.SetRefImmediate(ctx, "", name, ""); err != nil {
 			return n, fmt.Errorf("remove ref %s: %w", name, err)
 		}
@@ -200,11 +203,10 @@ func RemoveUndeployedImages(ctx context.Context, sysroot *ostree.Sysroot, opts *
 		return nil, err
 	}
 	defer unlock()
-	repo, err := sysroot.Repo()
+	repo, err := sysroot.Repo() // the sysroot closes it
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, repo.Close()) }()
 	return removeUndeployed(ctx, sysroot, repo)
 }
 
@@ -245,11 +247,10 @@ func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (re
 		return nil, err
 	}
 	defer unlock()
-	repo, err := sysroot.Repo()
+	repo, err := sysroot.Repo() // the sysroot closes it
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, repo.Close()) }()
 	p := &progress{emit: opts.Progress}
 	defer p.phase(PhaseGC)()
 	images, err := removeUndeployed(ctx, sysroot, repo)
