@@ -200,7 +200,7 @@ func interopCachedUpdate(t *testing.T, p programs) {
 				"ostree-ext.cached.manifest-digest": v2.Digest().String(),
 				"ostree-ext.cached.manifest":        parsed(t, v2.RawManifest),
 				"ostree-ext.cached.config":          parsed(t, v2.RawConfig),
-			}, detached(t, repo, old), checker.name)
+			}, detachedStrings(t, repo, old), checker.name)
 		}
 		_, merge := second.pull(t, repo, v1.Ref)
 		assert.Nil(t, query(t, repo, v1.Ref).CachedUpdate)
@@ -216,7 +216,7 @@ func parsed(t testing.TB, doc []byte) any {
 	return v
 }
 
-func detached(t testing.TB, dir, commit string) map[string]any {
+func detachedStrings(t testing.TB, dir, commit string) map[string]any {
 	t.Helper()
 	repo, err := ostree.OpenRepo(t.Context(), dir)
 	require.NoError(t, err)
@@ -295,7 +295,7 @@ func interopGC(t *testing.T, p programs) {
 		// Closed on failure.
 		for _, c := range []struct{ name, ref, commit string }{
 			{"not an image", "ostree/container/image/oci_3A_x", refs[blobRef(t, kept.Manifest.Layers[0].Digest.String())]},
-			{"not a layer", "ostree/container/blob/a.b", refs[imageRefName(t, kept.Ref)]},
+			{"not a layer", "ostree/container/blob/z.b", refs[imageRefName(t, kept.Ref)]},
 		} {
 			for _, gc := range []program{p.judge, p.ours} {
 				copied := copyRepo(t, repo)
@@ -303,11 +303,11 @@ func interopGC(t *testing.T, p programs) {
 				before, _ := snapshot(t, copied)
 				_, stderr, err := gc.try("prune-layers", "--repo="+copied)
 				require.Error(t, err, "%s, %s", c.name, gc.name)
-				if gc == p.ours {
+				if gc == p.ours { // the judge removes, in the order of a hash, until it meets it
 					assert.Contains(t, stderr, c.ref, c.name)
+					after, _ := snapshot(t, copied)
+					assert.Equal(t, before, after, c.name)
 				}
-				after, _ := snapshot(t, copied)
-				assert.Equal(t, before, after, "%s, %s", c.name, gc.name)
 			}
 		}
 	})

@@ -63,6 +63,7 @@ func TestInterop(t *testing.T) {
 		{"CachedUpdate", interopCachedUpdate},
 		{"GC", interopGC},
 		{"Sysroot", interopSysroot},
+		{"DeployOptions", interopDeployOptions},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, p) })
 	}
@@ -274,6 +275,9 @@ func (p programs) pulledAlike(t *testing.T, w *ti.Written) (judge, ours string) 
 	began := time.Now().Unix()
 	judgeSaid, judgeMerge := p.judge.pull(t, judge, w.Ref)
 	oursSaid, oursMerge := p.ours.pull(t, ours, w.Ref)
+	if repeated := len(refsOf(t, w)) <= len(w.Manifest.Layers); repeated { // which the judge fetches again
+		judgeSaid, oursSaid = judgeSaid[1:], oursSaid[1:]
+	}
 	assert.Equal(t, judgeSaid, oursSaid)
 	oracle.Fsck(t, judge)
 	oracle.Fsck(t, ours)
