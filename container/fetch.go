@@ -60,6 +60,10 @@ func (i *Importer) fetchAll(ctx context.Context, store *objstore.Store, p *Prepa
 			base = append(base, l)
 		}
 	}
+	var err error
+	if state.VerifyText, err = i.verifyStoredBase(ctx, &p.Layers[0]); err != nil {
+		return layerError(i.ref.ImgRef.String(), &p.Layers[0], f.total, err)
+	}
 	if err := f.fetchSet(ctx, base, &layer.Options{}); err != nil {
 		return err
 	}
@@ -206,7 +210,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 func (f *fetcher) content(ctx context.Context, l *LayerState, r io.Reader, opts *layer.Options) (*object.Commit, map[string]uint32, error) {
 	switch l.Kind {
 	case LayerCommit:
-		commit, err := objectset.ImportCommit(ctx, f.store, f.pool, r, f.verifier())
+		commit, err := objectset.ImportCommit(ctx, f.store, f.pool, r, f.commitVerifier())
 		f.commit = commit
 		return nil, nil, err
 	case LayerChunk:
@@ -246,17 +250,6 @@ func (f *fetcher) blame(source io.Reader, err error) error {
 
 // blameLimit is how much of a bad blob is read to find out whether it is the wrong one, in bytes.
 const blameLimit = 1 << 30
-
-// verifier checks the base commit's signatures where the reference asks for it.
-func (f *fetcher) verifier() objectset.Verifier {
-	remote, ok := ostreeRemote(f.ref)
-	if !ok {
-		return nil
-	}
-	return func(ctx context.Context, commit, detached []byte) (string, error) {
-		return f.repo.SignatureVerifyCommitData(ctx, remote, commit, detached, 0)
-	}
-}
 
 // finishBase makes the commit of an ostree base visible, when every object it needs is there.
 func (f *fetcher) finishBase(ctx context.Context, l *LayerState) error {

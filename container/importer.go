@@ -127,11 +127,19 @@ func (p *PreparedImport) Stored() int { return len(p.Layers) - len(p.LayersToFet
 
 // FetchSize returns the size of the blobs to fetch, in bytes; math.MaxInt64 if it is more than that. A layer that the image has
 // twice is fetched once.
-func (p *PreparedImport) FetchSize() int64 {
+func (p *PreparedImport) FetchSize() int64 { return sizeOf(p.blobsToFetch()) }
+
+// storedSize is the size of the blobs of the layers that are in the repository, in bytes.
+func (p *PreparedImport) storedSize() int64 {
+	return sizeOf(slices.DeleteFunc(slices.Clone(p.Layers), func(l LayerState) bool { return l.Commit == "" }))
+}
+
+// sizeOf adds up sizes of blobs. They are what a manifest says, so the sum may be beyond all bounds.
+func sizeOf(layers []LayerState) int64 {
 	var n int64
-	for _, l := range p.blobsToFetch() {
+	for _, l := range layers {
 		size := max(l.Descriptor.Size, 0)
-		if size > math.MaxInt64-n { // sizes are what the manifest says
+		if size > math.MaxInt64-n {
 			return math.MaxInt64
 		}
 		n += size
@@ -196,6 +204,7 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 	}
 	state := &LayeredImageState{ManifestDigest: p.ManifestDigest, Manifest: p.Manifest, Config: p.Config, Filtered: map[string]map[string]uint32{}}
 	done := i.progress.phase(PhaseImport)
+	i.progress.send(LayersPlanned{Layers: p.blobsToFetch(), Stored: p.Stored(), StoredBytes: p.storedSize(), Bytes: p.FetchSize()})
 	if err := i.fetchAll(ctx, store, p, state); err != nil {
 		return nil, err
 	}

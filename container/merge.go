@@ -9,7 +9,6 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/gvariant"
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
@@ -226,8 +225,3 @@ func timestampOf(manifest *ocispec.Manifest, config *ocispec.Image) uint64 {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// ostreeRemote returns the remote whose keys must have signed the base commit.
-func ostreeRemote(ref imageref.OSTreeImageReference) (string, bool) {
-	return ref.SigVerify.Remote, ref.SigVerify.Kind == imageref.SignatureOSTreeRemote
-}

@@ -32,7 +32,7 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 		previous = nil
 	default:
 		if want, ok := i.ref.ImgRef.Digest(); ok && want == previous.ManifestDigest {
-			return &PrepareResult{AlreadyPresent: previous}, nil
+			return i.present(ctx, previous)
 		}
 	}
 	if err := i.Close(); err != nil {
@@ -52,7 +52,7 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	if previous != nil {
 		sameConfig := previous.Manifest.Config.Digest == i.image.Manifest.Config.Digest
 		if previous.ManifestDigest == i.image.ManifestDigest || sameConfig {
-			return &PrepareResult{AlreadyPresent: previous}, nil
+			return i.present(ctx, previous)
 		}
 	}
 	if err := i.image.FetchConfig(ctx); err != nil {
@@ -73,10 +73,24 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	if p.Layers, err = parseLayout(p.Manifest, p.Config, i.image.Layers); err != nil {
 		return nil, err
 	}
+	if err := i.checkVerifiable(p.Layers); err != nil {
+		return nil, err
+	}
 	if err := i.findLayers(ctx, p.Layers); err != nil {
 		return nil, err
 	}
 	return &PrepareResult{Ready: p}, nil
+}
+
+// present is the result for an image that is in the repository: it may have come there without the check that is asked for now.
+func (i *Importer) present(ctx context.Context, state *LayeredImageState) (_ *PrepareResult, err error) {
+	if remote, ok := ostreeRemote(i.ref); ok && state.Config.Config.Labels[labelFinalDiffID] == "" {
+		return nil, fmt.Errorf("%w: %s holds no ostree commit that %q could have signed", ErrNotVerifiable, i.ref.ImgRef, remote)
+	}
+	if state.VerifyText, err = i.verifyStored(ctx, state.BaseCommit); err != nil {
+		return nil, err
+	}
+	return &PrepareResult{AlreadyPresent: state}, nil
 }
 
 // findLayers fills in the commits of the layers that are in the repository: under their own digest, or, compressed in another way,

@@ -19,7 +19,7 @@ const (
 	PhaseCleanup Phase = "cleanup" // old deployments
 )
 
-// Event is one of PhaseStarted, PhaseDone, LayerStarted, LayerProgress and LayerDone.
+// Event is one of PhaseStarted, PhaseDone, LayersPlanned, LayerStarted, LayerProgress and LayerDone.
 type Event interface{ event() }
 
 // PhaseStarted says that a phase begins.
@@ -29,6 +29,14 @@ type PhaseStarted struct{ Phase Phase }
 type PhaseDone struct {
 	Phase   Phase
 	Elapsed time.Duration
+}
+
+// LayersPlanned says, once and before the first layer starts, what Import is going to fetch.
+type LayersPlanned struct {
+	Layers      []LayerState // to be fetched, each blob once
+	Stored      int          // layers that are in the repository
+	StoredBytes int64        // size of their blobs
+	Bytes       int64        // size of the blobs to fetch
 }
 
 // LayerStarted says that a layer is being fetched and imported. Several layers are under way at once.
@@ -54,6 +62,7 @@ type LayerDone struct {
 
 func (PhaseStarted) event()  {}
 func (PhaseDone) event()     {}
+func (LayersPlanned) event() {}
 func (LayerStarted) event()  {}
 func (LayerProgress) event() {}
 func (LayerDone) event()     {}

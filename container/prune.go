@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/ostree"
@@ -86,7 +87,30 @@ func GCImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (
 		return 0, fmt.Errorf("Pruning image layers: lock repository %s: %w", repo.Path(), err) //nolint:staticcheck // the reference's text
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	return gcLayers(ctx, repo, opts.KeepCommits)
+	keep, err := systemDeployments(ctx, repo)
+	if err != nil {
+		return 0, err
+	}
+	return gcLayers(ctx, repo, append(keep, opts.KeepCommits...))
+}
+
+// systemDeployments are the commits deployed from the booted host's own repository; a staged deployment has no ref yet. Other
+// repositories have none.
+func systemDeployments(ctx context.Context, repo *ostree.Repo) (commits []string, err error) {
+	// Whatever a sysroot has calls itself the system's repository, so IsSystem does not tell.
+	var host, here unix.Stat_t
+	if unix.Stat("/ostree/repo", &host) != nil || unix.Fstat(repo.FD(), &here) != nil || host.Dev != here.Dev || host.Ino != here.Ino {
+		return nil, nil
+	}
+	sysroot, err := ostree.NewSysroot("")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sysroot.Close()) }()
+	if err := sysroot.Load(ctx); err != nil {
+		return nil, fmt.Errorf("load the system's sysroot: %w", err)
+	}
+	return deployedCommits(sysroot), nil
 }
 
 // gcLayers is GCImageLayers under the caller's lock.

@@ -94,6 +94,8 @@ type BaseOptions struct {
 	Label       bool     // give every file the label of the SELinux policy in the tree; needs root
 	Bootable    bool     // ostree commit --bootable: needs usr/lib/modules/V/vmlinuz
 	Encapsulate []string // more arguments for the reference, e.g. "--label", "a=b"
+	// Sign is called with the repository and the commit before the image is made of it; nil: no signature.
+	Sign func(repo, commit string)
 }
 
 // Component is a chunk of a base image.
@@ -170,6 +172,9 @@ func EncapsulatedBase(t testing.TB, opts BaseOptions) *EncapsulatedImage {
 		args = append(args, "--bootable")
 	}
 	img.Commit = strings.TrimSpace(Run(t, "ostree", args...))
+	if opts.Sign != nil {
+		opts.Sign(img.Repo, img.Commit)
+	}
 	args = append([]string{"container", "encapsulate", "--repo=" + img.Repo}, opts.Encapsulate...)
 	if len(opts.Components) > 0 {
 		args = append(args, "--contentmeta="+img.contentMeta(t, dir, opts.Components))

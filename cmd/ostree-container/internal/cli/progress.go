@@ -9,8 +9,6 @@ import (
 
 // progress shows how an import gets on. Calls come one at a time.
 type progress interface {
-	// plan says what will be fetched, before it begins. It may not be known.
-	plan(p *container.PreparedImport)
 	event(e container.Event)
 	// stop ends the display; nothing may follow but another stop.
 	stop()
@@ -33,15 +31,13 @@ func (a *app) newProgress(ref imageref.OSTreeImageReference, quiet bool, as form
 
 type silent struct{}
 
-func (silent) plan(*container.PreparedImport) {}
-func (silent) event(container.Event)          {}
-func (silent) stop()                          {}
+func (silent) event(container.Event) {}
+func (silent) stop()                 {}
 
 // plainProgress prints a line at each start and end.
 type plainProgress struct{ a *app }
 
-func (p *plainProgress) plan(*container.PreparedImport) {}
-func (p *plainProgress) stop()                          {}
+func (p *plainProgress) stop() {}
 
 func (p *plainProgress) event(e container.Event) {
 	switch e := e.(type) {

@@ -80,16 +80,13 @@ func newJSONProgress(a *app, ref imageref.OSTreeImageReference) *jsonProgress {
 	return p
 }
 
-func (p *jsonProgress) plan(prepared *container.PreparedImport) {
-	p.sum.StepsCached, p.sum.StepsTotal = prepared.Stored(), len(prepared.LayersToFetch())
-	p.sum.BytesTotal = prepared.FetchSize()
-	p.sum.BytesCached = layersSize(prepared.Manifest.Layers) - p.sum.BytesTotal
-}
-
 func (p *jsonProgress) stop() {}
 
 func (p *jsonProgress) event(e container.Event) {
 	switch e := e.(type) {
+	case container.LayersPlanned:
+		p.sum.StepsCached, p.sum.StepsTotal = e.Stored, len(e.Layers)
+		p.sum.BytesCached, p.sum.BytesTotal = e.StoredBytes, e.Bytes
 	case container.LayerStarted:
 		d := e.Layer.Descriptor.Digest
 		subtask := "layer"

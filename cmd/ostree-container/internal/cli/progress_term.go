@@ -47,14 +47,10 @@ func newTermProgress(c *console) *termProgress {
 	return p
 }
 
-func (p *termProgress) plan(prepared *container.PreparedImport) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.planned = prepared.FetchSize()
-}
-
 func (p *termProgress) event(e container.Event) {
 	switch e := e.(type) {
+	case container.LayersPlanned:
+		p.planned = e.Bytes
 	case container.LayerStarted:
 		p.startLayer(e)
 	case container.LayerProgress:
@@ -105,10 +101,9 @@ func (p *termProgress) spinner(text string) *mpb.Bar {
 func (p *termProgress) startLayer(e container.LayerStarted) {
 	p.mu.Lock()
 	p.wanted = e.Total
-	planned := p.planned
 	p.mu.Unlock()
 	if p.total == nil && e.Total > 1 {
-		p.total = newRateBar(p.bars, math.MaxInt, planned, func(decor.Statistics) string { // below the layers
+		p.total = newRateBar(p.bars, math.MaxInt, p.planned, func(decor.Statistics) string { // below the layers
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			return fmt.Sprintf("%d of %d layers", p.steps, p.wanted)

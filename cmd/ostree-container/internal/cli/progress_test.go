@@ -93,14 +93,8 @@ func TestJSONProgress(t *testing.T) {
 	ref, err := imageref.ParseOSTree("ostree-unverified-registry:example.com/os")
 	require.NoError(t, err)
 	p := a.newProgress(ref, false, formatJSON).(*jsonProgress)
-	present := testLayer(2, container.LayerDerived, 7)
-	present.Commit = "x"
-	layers := []container.LayerState{testLayer(0, container.LayerChunk, 5000), testLayer(1, container.LayerDerived, 102), present}
-	manifest := &ocispec.Manifest{}
-	for _, l := range layers {
-		manifest.Layers = append(manifest.Layers, l.Descriptor)
-	}
-	p.plan(&container.PreparedImport{Manifest: manifest, Layers: layers})
+	layers := []container.LayerState{testLayer(0, container.LayerChunk, 5000), testLayer(1, container.LayerDerived, 102)}
+	p.event(container.LayersPlanned{Layers: layers, Stored: 1, StoredBytes: 7, Bytes: 5102})
 	for _, e := range events() {
 		p.event(e) // all within 200 ms, so no line only counts bytes
 	}
@@ -183,7 +177,7 @@ func TestTerminalProgress(t *testing.T) {
 	a.err.w = tty
 	p := a.newProgress(imageref.OSTreeImageReference{}, false, formatText)
 	require.IsType(t, &termProgress{}, p)
-	p.plan(&container.PreparedImport{Layers: []container.LayerState{testLayer(0, container.LayerChunk, 5000), testLayer(1, container.LayerDerived, 102)}})
+	p.event(container.LayersPlanned{Layers: []container.LayerState{testLayer(0, container.LayerChunk, 5000), testLayer(1, container.LayerDerived, 102)}, Bytes: 5102})
 	for _, e := range events() {
 		p.event(e)
 		time.Sleep(2 * refreshInterval)

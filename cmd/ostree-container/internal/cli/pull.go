@@ -148,7 +148,6 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 		}
 		counts.print(a.out)
 	}
-	progress.plan(ready)
 	state, err := imp.Import(ctx, ready)
 	progress.stop()
 	if err != nil {
