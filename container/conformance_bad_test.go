@@ -468,7 +468,7 @@ func TestBadKilled(t *testing.T) {
 	want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, layers)...)
 	self, err := os.Executable()
 	require.NoError(t, err)
-	rounds := 12
+	rounds := 6
 	if testing.Short() {
 		rounds = 3
 	}
