@@ -462,9 +462,9 @@ func TestB51_Names(t *testing.T) {
 	assert.Equal(t, []string{"/", "/usr", "/usr/ ", "/usr/-dash", "/usr/.wh", "/usr/.wh. ", "/usr/.wh.-dash", "/usr/" + long}, paths(got))
 }
 
-// policyMembers is a tiny SELinux policy: libostree needs its file contexts
+// tinyPolicy is a tiny SELinux policy: libostree needs its file contexts
 // and something to compute a checksum of.
-func policyMembers(dir, binType string) []ti.Member {
+func tinyPolicy(dir, binType string) []ti.Member {
 	return []ti.Member{
 		ti.Dir(dir, 0o755), ti.Dir(dir+"/selinux", 0o755), ti.File(dir+"/selinux/config", 0o644, "SELINUX=enforcing\nSELINUXTYPE=tiny\n"),
 		ti.Dir(dir+"/selinux/tiny", 0o755), ti.Dir(dir+"/selinux/tiny/contexts", 0o755), ti.Dir(dir+"/selinux/tiny/contexts/files", 0o755),
@@ -478,7 +478,7 @@ func policyMembers(dir, binType string) []ti.Member {
 // later layer brings another policy.
 func TestB45_Labels(t *testing.T) {
 	layers := []ti.Layer{
-		{Members: append([]ti.Member{ti.Dir("usr", 0o755)}, policyMembers("etc", "bin_t")...)},
+		{Members: append([]ti.Member{ti.Dir("usr", 0o755)}, tinyPolicy("etc", "bin_t")...)},
 		{Members: []ti.Member{
 			ti.File("usr/bin/a", 0o755, "a").With("security.selinux", "system_u:object_r:from_the_tar_t:s0\x00").
 				With("security.capability", "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
@@ -520,11 +520,11 @@ func TestB45_Labels(t *testing.T) {
 	}
 	t.Run("no base", func(t *testing.T) { check(t, ti.Image{Layers: layers}, want) })
 	t.Run("base", func(t *testing.T) {
-		base := ti.EncapsulatedBase(t, ti.BaseOptions{Members: append(ti.BaseMembers(), policyMembers("usr/etc", "bin_t")[1:]...), Label: true})
+		base := ti.EncapsulatedBase(t, ti.BaseOptions{Members: append(ti.BaseMembers(), tinyPolicy("usr/etc", "bin_t")[1:]...), Label: true})
 		check(t, ti.Image{Base: &base.Base, Layers: layers[1:]}, want)
 	})
 	t.Run("another policy", func(t *testing.T) {
 		other := map[string]string{"/usr/bin/a": "other_t", "/usr/bin/l": "other_t", "/usr/bin/d": "other_t", "/usr/etc/b": "etc_t"}
-		check(t, ti.Image{Layers: append(slices.Clone(layers), ti.Layer{Members: policyMembers("etc", "other_t")})}, other)
+		check(t, ti.Image{Layers: append(slices.Clone(layers), ti.Layer{Members: tinyPolicy("etc", "other_t")})}, other)
 	})
 }

@@ -468,16 +468,6 @@ func SortedXattrs(m map[string]string) []Xattr {
 	return out
 }
 
-// lastXattrs gives the effective attributes: the last record of a name wins,
-// sorted by name.
-func lastXattrs(in []Xattr) []Xattr {
-	m := map[string]string{}
-	for _, x := range in {
-		m[x.Name] = x.Value
-	}
-	return SortedXattrs(m)
-}
-
 // fill returns n deterministic, badly compressible bytes made from seed.
 func fill(n int64, seed uint64) io.Reader {
 	return io.LimitReader(&filler{state: seed*0x9E3779B97F4A7C15 + 1}, n)
