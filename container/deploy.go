@@ -58,14 +58,14 @@ func Deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 }
 
 func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref imageref.OSTreeImageReference, opts *DeployOptions) (state *LayeredImageState, err error) {
-	if err := checkStateroot(sysroot, stateroot); err != nil {
-		return nil, err
-	}
 	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+	if err := checkStateroot(sysroot, stateroot); err != nil {
+		return nil, err
+	}
 	repo, err := sysroot.Repo() // the sysroot closes it
 	if err != nil {
 		return nil, err

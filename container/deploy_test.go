@@ -435,12 +435,13 @@ func TestDeployRefuses(t *testing.T) {
 	})
 	t.Run("sysroot that is none", func(t *testing.T) {
 		ti.NeedRoot(t)
-		sysroot, err := ostree.NewSysroot(t.TempDir())
+		dir := t.TempDir()
+		sysroot, err := ostree.NewSysroot(dir)
 		require.NoError(t, err)
 		defer sysroot.Close()
 		_, err = container.Deploy(t.Context(), sysroot, "default", unverified(t, "oci:/nowhere"), nil)
-		require.Error(t, err)
-		t.Log(err)
+		require.ErrorIs(t, err, ostree.ErrNotFound)
+		assert.Contains(t, err.Error(), dir)
 	})
 }
 

@@ -608,3 +608,5 @@ func TestEventsOfARetry(t *testing.T) {
 	assert.Equal(t, w.Manifest.Layers[1].Size, last.Done)
 	assert.Equal(t, last.Total, last.Done)
 }
+
+func textLogger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
