@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/oracle"
 	ti "github.com/ostree-container/ostree-container/container/internal/testimage"
 	"github.com/ostree-container/ostree-container/container/layer"
@@ -318,7 +319,7 @@ func TestBadRegistry(t *testing.T) {
 			ref := reg.Ref("os", "v1")
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
-			state, err := pullContext(ctx, t, repo, ref)
+			state, err := pullContext(ctx, policyFile(t), repo, ref)
 			if tc.repair {
 				require.NoError(t, err)
 			} else {
@@ -329,7 +330,7 @@ func TestBadRegistry(t *testing.T) {
 				}
 				nothingVisible(t, repoDir, big)
 				reg.SetFault(nil)
-				state, err = pullContext(t.Context(), t, repo, ref)
+				state, err = pullContext(t.Context(), policyFile(t), repo, ref)
 				require.NoError(t, err)
 			}
 			want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, []ti.Layer{goodLayer("first"), {Members: members}})...)
@@ -339,10 +340,15 @@ func TestBadRegistry(t *testing.T) {
 	}
 }
 
-func pullContext(ctx context.Context, t testing.TB, repo *ostree.Repo, ref string) (*container.LayeredImageState, error) {
-	imp, err := container.NewImporter(repo, unverified(t, ref), &container.ImporterOptions{
+// pullContext is pull for other goroutines: policy is the path of a policy.json.
+func pullContext(ctx context.Context, policy string, repo *ostree.Repo, ref string) (*container.LayeredImageState, error) {
+	image, err := imageref.ParseOSTree("ostree-unverified-image:" + ref)
+	if err != nil {
+		return nil, err
+	}
+	imp, err := container.NewImporter(repo, image, &container.ImporterOptions{
 		Registry: &registry.Options{
-			InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, PolicyPath: policyFile(t),
+			InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, PolicyPath: policy,
 			StallTimeout: 2 * time.Second, Retry: registry.Retry{Delay: 10 * time.Millisecond},
 		},
 	})
@@ -386,7 +392,7 @@ func TestBadCancelled(t *testing.T) {
 		at = time.Now()
 		cancel(cause)
 	}()
-	_, err := pullContext(ctx, t, repo, reg.Ref("os", "v1"))
+	_, err := pullContext(ctx, policyFile(t), repo, reg.Ref("os", "v1"))
 	require.Error(t, err)
 	assert.ErrorIs(t, err, cause)
 	assert.Less(t, time.Since(at), time.Second)
@@ -421,6 +427,7 @@ func TestBadConcurrentPulls(t *testing.T) {
 	}()
 	var wg sync.WaitGroup
 	states := make([]*container.LayeredImageState, 4)
+	policy := policyFile(t)
 	for i := range 4 {
 		wg.Add(1)
 		go func() {
@@ -430,7 +437,7 @@ func TestBadConcurrentPulls(t *testing.T) {
 				return
 			}
 			defer repo.Close()
-			states[i], err = pullContext(t.Context(), t, repo, []string{a.Ref, b.Ref}[i%2])
+			states[i], err = pullContext(t.Context(), policy, repo, []string{a.Ref, b.Ref}[i%2])
 			assert.NoError(t, err)
 		}()
 	}
@@ -455,7 +462,7 @@ func TestKillHelper(t *testing.T) {
 	repo, err := ostree.OpenRepo(t.Context(), dir)
 	require.NoError(t, err)
 	defer repo.Close()
-	_, err = pullContext(t.Context(), t, repo, ref)
+	_, err = pullContext(t.Context(), policyFile(t), repo, ref)
 	require.NoError(t, err)
 }
 
@@ -488,7 +495,7 @@ func TestBadKilled(t *testing.T) {
 				}
 			}
 		}
-		state, err := pullContext(t.Context(), t, repo, w.Ref)
+		state, err := pullContext(t.Context(), policyFile(t), repo, w.Ref)
 		require.NoError(t, err)
 		oracle.Same(t, want.List(), oracle.List(t, repoDir, state.MergeCommit), "merge commit")
 		oracle.Fsck(t, repoDir)

@@ -3,6 +3,7 @@ package testimage_test
 import (
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/stretchr/testify/assert"
 
 	"github.com/ostree-container/ostree-container/container/internal/testimage"
@@ -16,7 +17,7 @@ func TestRandomIsReproducible(t *testing.T) {
 		assert.LessOrEqual(t, len(a), 6)
 		for i := range a {
 			assert.Equal(t, a[i].Compression, b[i].Compression)
-			assert.True(t, string(a[i].TarBytes()) == string(b[i].TarBytes()))
+			assert.Equal(t, digest.FromBytes(a[i].TarBytes()), digest.FromBytes(b[i].TarBytes()))
 		}
 	}
 }

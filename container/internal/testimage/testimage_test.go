@@ -3,7 +3,6 @@ package testimage_test
 import (
 	"archive/tar"
 	"bytes"
-	"errors"
 	"io"
 	"net/http"
 	"os/exec"
@@ -154,7 +153,7 @@ func TestRegistry(t *testing.T) {
 		return nil
 	})
 	_, b, err = get("blobs/" + blob.String())
-	assert.True(t, errors.Is(err, io.ErrUnexpectedEOF), "%v", err)
+	assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
 	assert.Len(t, b, 1000)
 	res, b, _ = get("blobs/" + blob.String())
 	assert.Equal(t, 429, res.StatusCode)
