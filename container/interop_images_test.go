@@ -118,19 +118,22 @@ func interopImages(t *testing.T, p programs) {
 	}
 }
 
-// quietBase is a base whose names do not meet those of random layers more than
-// needed: where a layer turns a directory of it into something else or the
-// other way round, the judge fails or follows symlinks (B19, B20).
-func quietBase(t testing.TB, conf string) *ti.EncapsulatedImage {
+// quietMembers is a tree whose names do not meet those of random layers more than needed: where a layer turns a directory of
+// it into something else or the other way round, the judge fails or follows symlinks (B19, B20).
+func quietMembers(conf string) []ti.Member {
 	members := []ti.Member{
 		ti.Dir("./", 0o755), ti.Dir("boot", 0o755), ti.Dir("sysroot", 0o755), ti.Symlink("ostree", "sysroot/ostree"),
 		ti.Dir("usr", 0o755), ti.Dir("usr/libexec", 0o755), ti.File("usr/libexec/x", 0o755, "x"), ti.Dir("usr/etc", 0o755), ti.File("usr/etc/passwd", 0o644, "root\n"),
-		ti.Dir("usr/share", 0o755), ti.File("usr/share/data", 0o644, "data").With("user.x", "y"),
+		ti.Dir("usr/share", 0o755), ti.File("usr/share/data", 0o644, "data"),
 	}
 	if conf != "" {
 		members = append(members, ti.Dir("usr/lib", 0o755), ti.Dir("usr/lib/ostree", 0o755), ti.File("usr/lib/ostree/prepare-root.conf", 0o644, conf))
 	}
-	return ti.EncapsulatedBase(t, ti.BaseOptions{Members: members, Components: []ti.Component{
+	return members
+}
+
+func quietBase(t testing.TB, conf string) *ti.EncapsulatedImage {
+	return ti.EncapsulatedBase(t, ti.BaseOptions{Members: quietMembers(conf), Components: []ti.Component{
 		{Name: "share", Prefix: "usr/share"}, {Name: "etc", Prefix: "usr/etc"}, {Name: "libexec", Prefix: "usr/libexec"},
 	}})
 }

@@ -93,11 +93,18 @@ func (i *Importer) merge(ctx context.Context, store *objstore.Store, p *Prepared
 		return "", err
 	}
 	done()
-	if derived {
-		base := ""
-		if hasBase {
-			base = p.Layers[0].Commit
+	base := ""
+	if hasBase {
+		base = p.Layers[0].Commit
+	}
+	labelled := false
+	if !derived { // then only a base that was committed without its own policy needs labels
+		var err error
+		if labelled, err = i.labelled(ctx, t.Root()); err != nil {
+			return "", err
 		}
+	}
+	if !labelled {
 		if err := i.relabel(ctx, store, t, base); err != nil {
 			return "", err
 		}

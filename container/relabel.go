@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
@@ -19,27 +20,12 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 		return err
 	}
 	r := &relabeler{importer: i, store: store, tree: t, metas: map[metaKey]object.Checksum{}}
-	var policy *ostree.SePolicy
-	if base != "" {
-		if r.base, err = i.baseTree(ctx, base); err != nil {
-			return err
-		}
-		lower, err := r.base.Lookup(ctx, selinuxDir)
-		if err != nil {
-			return err
-		}
-		if lower != nil && sameDir(dir, lower) {
-			if policy, err = i.policyOf(ctx, r.base, base); err != nil {
-				return err
-			}
-		} else {
-			r.base = nil
-		}
+	policy, err := i.basePolicy(ctx, r, dir, base)
+	if err == nil && policy == nil && r.base == nil {
+		policy, err = i.mergedPolicy(ctx, store, t)
 	}
-	if r.base == nil {
-		if policy, err = i.mergedPolicy(ctx, store, t); err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	if policy == nil {
 		return nil
@@ -56,6 +42,43 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 		return err
 	}
 	return r.dir(ctx, "", root, lower)
+}
+
+// basePolicy loads the policy of a base commit if the merged tree has the same, in dir, and tells r to leave alone what the base has,
+// unless the base was committed without its own policy: then everything needs a label.
+func (i *Importer) basePolicy(ctx context.Context, r *relabeler, dir *union.Dir, base string) (*ostree.SePolicy, error) {
+	if base == "" {
+		return nil, nil
+	}
+	t, err := i.baseTree(ctx, base)
+	if err != nil {
+		return nil, err
+	}
+	lower, err := t.Lookup(ctx, selinuxDir)
+	if err != nil || lower == nil || !sameDir(dir, lower) {
+		return nil, err
+	}
+	labelled, err := i.labelled(ctx, t.Root())
+	if err != nil {
+		return nil, err
+	}
+	if labelled {
+		r.base = t
+	}
+	return i.policyOf(ctx, t, base)
+}
+
+// labelled reports whether a directory has an SELinux label. The root of a commit tells whether the commit was labelled.
+func (i *Importer) labelled(ctx context.Context, d *union.Dir) (bool, error) {
+	data, err := i.repo.LoadVariantBytes(ctx, ostree.ObjectDirMeta, d.Meta.String())
+	if err != nil {
+		return false, fmt.Errorf("root directory: %w", err)
+	}
+	m, err := object.DecodeMeta(data)
+	if err != nil {
+		return false, fmt.Errorf("root directory: %w", err)
+	}
+	return slices.ContainsFunc(m.Xattrs, func(x object.Xattr) bool { return x.Name == object.LabelXattr }), nil
 }
 
 func sameDir(a, b *union.Dir) bool {
