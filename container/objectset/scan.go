@@ -227,6 +227,13 @@ func (s *scanner) file(m *member) error {
 	case pending.file != m.sum:
 		return formatError("Object mismatch, found xattrs for %s", pending.file)
 	}
+	if !s.store.KeepsEmptyXattrs() {
+		for _, x := range pending.xattrs {
+			if len(x.Value) == 0 { // without it the object would have another checksum
+				return formatError("extended attribute %s without a value, which a bare repository cannot hold", x.Name)
+			}
+		}
+	}
 	h := m.header
 	if h.Uid < 0 || h.Gid < 0 || uint64(h.Uid) > math.MaxUint32 || uint64(h.Gid) > math.MaxUint32 {
 		return formatError("owner %d:%d is out of range", h.Uid, h.Gid)

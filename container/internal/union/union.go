@@ -73,10 +73,9 @@ func (t *Tree) apply(ctx context.Context, path string, d *Dir, tree, meta object
 	if err != nil {
 		return fmt.Errorf("directory %q: %w", path, err)
 	}
-	if err := t.open(ctx, path, d); err != nil {
+	if err := t.change(ctx, path, d); err != nil {
 		return err
 	}
-	d.sum = object.Checksum{}
 	whiteout, opaque, err := t.whiteouts(ctx, upper)
 	if err != nil {
 		return fmt.Errorf("directory %q: %w", path, err)
@@ -223,20 +222,27 @@ func (t *Tree) File(ctx context.Context, dir, name string) (sum object.Checksum,
 // Remove takes a file out of the directory dir.
 func (t *Tree) Remove(ctx context.Context, dir, name string) error {
 	d := t.root
-	d.sum = object.Checksum{}
+	if err := t.change(ctx, dir, d); err != nil {
+		return err
+	}
 	for part := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
-		if err := t.open(ctx, dir, d); err != nil {
-			return err
-		}
 		if d = d.dirs[part]; d == nil {
 			return nil
 		}
-		if err := t.open(ctx, dir, d); err != nil {
+		if err := t.change(ctx, dir, d); err != nil {
 			return err
 		}
-		d.sum = object.Checksum{}
 	}
 	delete(d.files, name)
+	return nil
+}
+
+// change loads d and forgets its checksum.
+func (t *Tree) change(ctx context.Context, path string, d *Dir) error {
+	if err := t.open(ctx, path, d); err != nil {
+		return err
+	}
+	d.sum = object.Checksum{}
 	return nil
 }
 
