@@ -62,7 +62,7 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 	}
 	d := &direct{
 		repo: repo, bareUser: repo.Mode() == ostree.ModeBareUser, cfg: cfg, objects: objects,
-		space: &spaceBudget{fd: objects, reserved: reserved}, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
+		space: &spaceBudget{path: repo.Path(), fd: objects, reserved: reserved}, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
 	}
 	d.stage, d.linked, err = openStaging(repo)
 	if err != nil {

@@ -1,11 +1,14 @@
 package objstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ostree-container/ostree-container/ostree"
 )
 
 // ErrNoSpace is wrapped by errors that say that the repository's file system is, or would get, too full.
@@ -16,6 +19,7 @@ const recheckBytes = 256 << 20
 
 // spaceBudget guards the repository's min-free-space. Sizes are in bytes.
 type spaceBudget struct {
+	path     string // of the repository
 	fd       int
 	reserved uint64
 
@@ -45,7 +49,7 @@ func (b *spaceBudget) check(n int64) error {
 }
 
 func (b *spaceBudget) full(n, avail int64) error {
-	return fmt.Errorf("%w: %d bytes needed, %d available above the %d that the repository keeps free", ErrNoSpace, n, max(avail, 0), b.reserved)
+	return fmt.Errorf("%w: %d bytes needed, %d bytes available above the %d that repository %s keeps free", ErrNoSpace, n, max(avail, 0), b.reserved, b.path)
 }
 
 // take accounts for an object of n bytes, rounded up to blocks.
@@ -65,4 +69,26 @@ func (b *spaceBudget) take(n int64) error {
 	}
 	b.left -= n
 	return nil
+}
+
+// explain adds to the error of a write what is free, if that is the cause. n is how many bytes were to be written.
+func (s *Store) explain(ctx context.Context, err error, n int64) error {
+	if err == nil || errors.Is(err, ErrNoSpace) || ctx.Err() != nil {
+		return err
+	}
+	var st unix.Statfs_t
+	reserved, reservedErr := s.repo.MinFreeSpaceBytes(ctx)
+	if reservedErr != nil || unix.Fstatfs(s.repo.FD(), &st) != nil {
+		return err
+	}
+	avail := int64(st.Bavail*uint64(st.Bsize)) - int64(reserved)
+	var lib *ostree.Error
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+	case errors.As(err, &lib) && avail < n+st.Bsize: // it says so in words only when its reserve would be touched
+	default:
+		return err
+	}
+	return fmt.Errorf("%w: %d bytes needed, %d bytes and %d inodes available above the %d bytes that repository %s keeps free: %w",
+		ErrNoSpace, n, max(avail, 0), st.Ffree, reserved, s.repo.Path(), err)
 }

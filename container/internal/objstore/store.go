@@ -108,7 +108,7 @@ func Open(ctx context.Context, repo *ostree.Repo, opts *Options) (*Store, error)
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, lock.Unlock())
+		return nil, errors.Join(s.explain(ctx, err, 0), lock.Unlock())
 	}
 	if s.backend == nil {
 		if opts.Logger != nil && why != "" {
@@ -175,7 +175,7 @@ func (s *Store) File(ctx context.Context, want object.Checksum, m *object.Meta, 
 		return sum, nil
 	}
 	if err := s.backend.file(ctx, sum, m, target, content); err != nil {
-		return sum, err
+		return sum, s.explain(ctx, err, int64(len(content)))
 	}
 	s.stats.written.Add(1)
 	s.stats.bytes.Add(int64(len(content)))
@@ -187,7 +187,7 @@ func (s *Store) File(ctx context.Context, want object.Checksum, m *object.Meta, 
 func (s *Store) Stream(ctx context.Context, want object.Checksum, m *object.Meta, size int64, r io.Reader) (object.Checksum, error) {
 	sum, written, err := s.backend.stream(ctx, want, m, size, r)
 	if err != nil {
-		return sum, err
+		return sum, s.explain(ctx, err, size)
 	}
 	if written {
 		s.stats.written.Add(1)
@@ -236,7 +236,7 @@ func (s *Store) metadata(ctx context.Context, typ ostree.ObjectType, data []byte
 		return sum, nil
 	}
 	if err := s.backend.metadata(ctx, typ, sum, data); err != nil {
-		return sum, err
+		return sum, s.explain(ctx, err, int64(len(data)))
 	}
 	s.stats.written.Add(1)
 	s.stats.bytes.Add(int64(len(data)))
@@ -290,7 +290,8 @@ func (s *Store) publishLoop() {
 		if len(live) == 0 {
 			continue
 		}
-		err := s.backend.publish(context.WithoutCancel(live[0].ctx), refs)
+		ctx := context.WithoutCancel(live[0].ctx)
+		err := s.explain(ctx, s.backend.publish(ctx, refs), 0)
 		for _, req := range live {
 			req.done <- err
 		}
