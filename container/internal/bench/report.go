@@ -105,7 +105,7 @@ func machine(work string) []string {
 	var mem syscall.Sysinfo_t
 	_ = syscall.Sysinfo(&mem)
 	return []string{fmt.Sprintf("%d × %s", runtime.NumCPU(), cpu), fmt.Sprintf("%.0f GiB memory", float64(mem.Totalram)/(1<<30)),
-		"Linux " + kernel, "file system " + firstLine("stat", "-f", "-c", "%T", work)}
+		"Linux " + kernel, "file system " + firstLine("findmnt", "-n", "-o", "FSTYPE", "-T", work)}
 }
 
 func versionsOf(ours string) []string {
