@@ -10,7 +10,6 @@ CACHE   ?= $(if $(filter 0,$(shell id -u)),/var/cache,$(or $(XDG_CACHE_HOME),$(H
 FUZZTIME ?= 30s
 COUNT    ?= 6
 RUNS     ?= 3
-STATICCHECK   = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 BIN      = bin/ostree-container
@@ -116,10 +115,9 @@ cover: deps-test judge ## Coverage of all tests: coverage.html and a total
 fmt: ## Format the Go code
 	gofmt -l -w $$(git ls-files '*.go')
 
-lint: go-version ## gofmt, go vet, staticcheck, the linters of .golangci.yml, shellcheck
+lint: go-version ## gofmt, go vet, golangci-lint (staticcheck among others), shellcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: $$out" >&2; exit 1; }
 	$(GO) vet -tags '$(TAGS)' $(PACKAGES)
-	$(GO) run $(STATICCHECK) -tags '$(TAGS)' $(PACKAGES)
 	$(GO) run $(GOLANGCI_LINT) run --build-tags '$(TAGS)' $(PACKAGES)
 	@if command -v shellcheck >/dev/null; then \
 		git ls-files .ci testdata | xargs grep -lE '^#!/bin/(ba)?sh' | xargs shellcheck && echo 'shellcheck: ok'; \

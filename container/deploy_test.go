@@ -271,7 +271,7 @@ func TestDeployKargs(t *testing.T) {
 	deploy("4", []string{"single"})
 	assert.Equal(t, "single", s.options()[0])
 	deploy("5", []string{})
-	assert.Equal(t, "", s.options()[0])
+	assert.Empty(t, s.options()[0])
 }
 
 // An update keeps what the administrator changed in /etc, takes what only the image changed, and keeps /var.
@@ -308,7 +308,7 @@ func TestDeployKeepsEtc(t *testing.T) {
 	assert.Equal(t, two.MergeCommit, again.MergeCommit)
 	assert.FileExists(t, filepath.Join(s.deployment(two.MergeCommit, 1), "etc/new"))
 	assert.NoDirExists(t, s.deployment(one.MergeCommit, 0))
-	assert.Equal(t, 2, len(s.Deployments()))
+	assert.Len(t, s.Deployments(), 2)
 	assert.Equal(t, []string{two.MergeCommit, two.MergeCommit}, deploymentRefs(oracle.Refs(t, s.repo)))
 }
 

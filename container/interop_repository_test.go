@@ -162,7 +162,7 @@ func interopAlternating(t *testing.T, p programs) {
 				}
 				layers[ref] = commit
 			}
-			assert.Equal(t, freshTree(t, other, w), [2]string{commits[merge].Tree, commits[merge].Meta}, "update %d by %s", n-1, now.name)
+			assert.Equal(t, [2]string{commits[merge].Tree, commits[merge].Meta}, freshTree(t, other, w), "update %d by %s", n-1, now.name)
 			said, same := other.pull(t, repo, w.Ref)
 			assert.Equal(t, []string{"No changes in " + unverifiedImage + w.Ref}, said)
 			assert.Equal(t, merge, same)

@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	registry.RouteLogs(nil)
 	before := openFiles()
 	code := m.Run()
 	http.DefaultClient.CloseIdleConnections()
@@ -56,7 +57,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// openFiles lists open descriptors, less those of the Go runtime and sockets.
+// openFiles lists open descriptors, less those of the Go runtime, sockets, and the lock file that an open Repo keeps.
 func openFiles() (targets []string) {
 	list, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -64,7 +65,8 @@ func openFiles() (targets []string) {
 	}
 	for _, e := range list {
 		target, err := os.Readlink("/proc/self/fd/" + e.Name())
-		if err == nil && !strings.HasPrefix(target, "anon_inode:") && !strings.HasPrefix(target, "socket:") && !strings.Contains(target, "/proc/") {
+		if err == nil && !strings.HasPrefix(target, "anon_inode:") && !strings.HasPrefix(target, "socket:") && !strings.Contains(target, "/proc/") &&
+			!strings.HasSuffix(target, "/repo/.lock") {
 			targets = append(targets, target)
 		}
 	}
@@ -141,9 +143,11 @@ func runChild(text string) error {
 		}
 		defer repo.Close()
 		for _, ref := range c.Refs {
-			if err := childPull(ctx, repo, ref, &container.ImporterOptions{Registry: options, Jobs: c.Jobs, Progress: report}); err != nil {
+			state, err := importImage(ctx, repo, ref, &container.ImporterOptions{Registry: options, Jobs: c.Jobs, Progress: report})
+			if err != nil {
 				return err
 			}
+			fmt.Println("pulled", state.MergeCommit)
 		}
 		return nil
 	}
@@ -189,28 +193,25 @@ func runChild(text string) error {
 	return fmt.Errorf("unknown task %q", c.Do)
 }
 
-func childPull(ctx context.Context, repo *ostree.Repo, ref string, opts *container.ImporterOptions) (err error) {
+// importImage is pull for those that have no test or want their own context.
+func importImage(ctx context.Context, repo *ostree.Repo, ref string, opts *container.ImporterOptions) (state *container.LayeredImageState, err error) {
 	parsed, err := imageref.ParseOSTree("ostree-unverified-image:" + ref)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	imp, err := container.NewImporter(repo, parsed, opts)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, imp.Close()) }()
 	res, err := imp.Prepare(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	state := res.AlreadyPresent
-	if state == nil {
-		if state, err = imp.Import(ctx, res.Ready); err != nil {
-			return err
-		}
+	if res.AlreadyPresent != nil {
+		return res.AlreadyPresent, nil
 	}
-	fmt.Println("pulled", state.MergeCommit)
-	return nil
+	return imp.Import(ctx, res.Ready)
 }
 
 // report prints an event as one line.
@@ -237,17 +238,23 @@ type child struct {
 	stderr strings.Builder
 }
 
+func encode(t testing.TB, c task) string {
+	t.Helper()
+	text, err := json.Marshal(c)
+	require.NoError(t, err)
+	return string(text)
+}
+
 func startChild(t testing.TB, c task) *child {
 	t.Helper()
 	if c.Policy == "" {
 		c.Policy = policyFile(t)
 	}
-	text, err := json.Marshal(c)
-	require.NoError(t, err)
+	text := encode(t, c)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	p := &child{Cmd: exec.Command(self)}
-	p.Env = append(os.Environ(), childTask+"="+string(text))
+	p.Env = append(os.Environ(), childTask+"="+text)
 	p.Cmd.Stderr = &p.stderr
 	p.stdin, err = p.StdinPipe()
 	require.NoError(t, err)

@@ -1,7 +1,6 @@
 package keyfile_test
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -56,7 +55,7 @@ func TestParseErrors(t *testing.T) {
 				assert.ErrorIs(t, err, target)
 			}
 			for _, target := range tt.isNot {
-				assert.False(t, errors.Is(err, target))
+				assert.NotErrorIs(t, err, target)
 			}
 		})
 	}

@@ -80,7 +80,7 @@ func TestLoadCommit(t *testing.T) {
 	assert.Equal(t, "body\nmore", got.Body)
 	assert.Equal(t, "2024-02-03T04:05:06Z", got.Timestamp.Format(time.RFC3339))
 	ls := strings.Fields(judge(t, "ls", "-C", "-d", "main", "/", "--repo", r.Path()))
-	assert.Equal(t, ls[len(ls)-3:], []string{got.RootTree, got.RootMeta, "/"})
+	assert.Equal(t, []string{got.RootTree, got.RootMeta, "/"}, ls[len(ls)-3:])
 	version, ok, err := got.MetadataString("version")
 	require.NoError(t, err)
 	assert.True(t, ok)

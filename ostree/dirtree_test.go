@@ -179,8 +179,8 @@ func FuzzDirTree(f *testing.F) {
 		if !v.IsNormalForm() {
 			return
 		}
-		require.Equal(t, v.Child(0).Len(), len(tree.Files))
-		require.Equal(t, v.Child(1).Len(), len(tree.Dirs))
+		require.Len(t, tree.Files, v.Child(0).Len())
+		require.Len(t, tree.Dirs, v.Child(1).Len())
 		for i, e := range tree.Files {
 			require.Equal(t, v.Child(0).Child(i).Child(0).String(), e.Name)
 		}

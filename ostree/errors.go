@@ -80,7 +80,7 @@ func (e *Error) Is(target error) bool {
 	return ours != nil && target == ours //nolint:errorlint // Is compares identities
 }
 
-func (e *Error) sentinels() (ours error, theirs []error) {
+func (e *Error) sentinels() (ours error, theirs []error) { //nolint:staticcheck // ST1008: the errors are the values here
 	switch e.Domain {
 	case ioErrorDomain:
 		switch e.Code {

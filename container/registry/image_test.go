@@ -333,7 +333,7 @@ func TestWrongConfig(t *testing.T) {
 		var wrong *registry.DigestError
 		require.ErrorAs(t, err, &wrong)
 		assert.Equal(t, "config", wrong.What)
-		assert.Equal(t, w.Manifest.Config.Digest, wrong.Want)
+		assert.Equal(t, wrong.Want, w.Manifest.Config.Digest)
 	}
 	made.MangleConfig = func(b []byte) []byte { return append(b, ' ') }
 	longer := made.Write(t, dir, "longer")
@@ -482,7 +482,7 @@ func TestB35_WrongBlob(t *testing.T) {
 				if tt.digest {
 					var wrong *registry.DigestError
 					require.ErrorAs(t, err, &wrong)
-					assert.Equal(t, desc.Digest, wrong.Want)
+					assert.Equal(t, wrong.Want, desc.Digest)
 					assert.EqualError(t, err, fmt.Sprintf("fetch layer %s: blob has the wrong digest: expected %s, got %s", desc.Digest, desc.Digest, wrong.Got))
 				} else {
 					var size *registry.SizeError
