@@ -1,11 +1,16 @@
 package container_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -116,6 +121,53 @@ func interopImages(t *testing.T, p programs) {
 			p.pulledAlike(t, c.image.Write(t, t.TempDir(), "latest"))
 		})
 	}
+}
+
+// copied is an image that skopeo copied to another transport, perhaps with another manifest.
+func copied(t *testing.T, w *ti.Written, transport string, args ...string) *ti.Written {
+	t.Helper()
+	to := *w
+	path := filepath.Join(t.TempDir(), "copy")
+	to.Ref = transport + ":" + path
+	ti.Run(t, "skopeo", append(append([]string{"copy", "--quiet"}, args...), w.Ref, to.Ref)...)
+	if transport == "dir" {
+		var err error
+		to.RawManifest, err = os.ReadFile(path + "/manifest.json")
+		require.NoError(t, err)
+		to.Manifest, to.Config = ocispec.Manifest{}, ocispec.Image{}
+		require.NoError(t, json.Unmarshal(to.RawManifest, &to.Manifest))
+		config, err := os.ReadFile(path + "/" + to.Manifest.Config.Digest.Encoded())
+		require.NoError(t, err)
+		require.NoError(t, json.Unmarshal(config, &to.Config))
+		to.Descriptor.Digest = digest.FromBytes(to.RawManifest)
+	}
+	return &to
+}
+
+// Other transports and manifests than those of an OCI directory.
+func interopTransports(t *testing.T, p programs) {
+	w := ti.Image{Base: bigBase(t), Layers: stack()}.Write(t, t.TempDir(), "latest")
+	for _, c := range []struct {
+		name, transport string
+		args            []string
+	}{
+		{"dir", "dir", nil},
+		{"dir with a docker manifest", "dir", []string{"--format=v2s2"}},
+		{"oci-archive", "oci-archive", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p.pulledAlike(t, copied(t, w, c.transport, c.args...))
+		})
+	}
+	t.Run("index", func(t *testing.T) {
+		t.Parallel()
+		ref, _, instances, err := ti.WriteIndex(t.TempDir(), "latest", ti.IndexEntry{Image: ti.Image{Base: bigBase(t), Layers: stack()[:1], Architecture: "s390x"}},
+			ti.IndexEntry{Image: ti.Image{Base: bigBase(t), Layers: stack()[:2]}})
+		require.NoError(t, err)
+		instances[1].Ref = ref
+		p.pulledAlike(t, instances[1])
+	})
 }
 
 // quietMembers is a tree whose names do not meet those of random layers more than needed: where a layer turns a directory of

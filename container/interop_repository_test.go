@@ -144,13 +144,11 @@ func interopAlternating(t *testing.T, p programs) {
 			now, other := turns[(n+1)%2], turns[n%2]
 			w := version(t, base, dir, n)
 			lines, merge := now.pull(t, repo, w.Ref)
-			present, needed := len(w.Manifest.Layers)-2, 2
 			if n == 1 {
-				present, needed = 0, len(w.Manifest.Layers)
 				lines = lines[1:] // the size is not in bytes
 				assert.Equal(t, said(w, 0, 0, "Wrote:"), lines)
 			} else {
-				assert.Equal(t, said(w, present, needed, "Wrote:"), lines[3:], "update %d by %s", n-1, now.name)
+				assert.Equal(t, said(w, len(w.Manifest.Layers)-2, 2, "Wrote:"), lines[3:], "update %d by %s", n-1, now.name)
 			}
 			oracle.Fsck(t, repo)
 			refs, commits := snapshot(t, repo)

@@ -54,6 +54,7 @@ func TestInterop(t *testing.T) {
 		run  func(*testing.T, programs)
 	}{
 		{"Images", interopImages},
+		{"Transports", interopTransports},
 		{"Random", interopRandom},
 		{"SELinux", interopSELinux},
 		{"Differences", interopDifferences},

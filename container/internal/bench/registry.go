@@ -48,7 +48,7 @@ func startRegistry(ctx context.Context, cache string) (*registry, error) {
 		return nil, err
 	}
 	for range 100 {
-		if err = r.do(ctx, http.MethodGet, "/v2/", "", nil, nil); err == nil {
+		if err = r.do(ctx, http.MethodGet, "/v2/", "", nil); err == nil {
 			return r, nil
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -64,8 +64,8 @@ func (r *registry) stop() error {
 	return nil
 }
 
-// do sends a request; anything but 2xx is an error. The body of the answer goes to into (nil = dropped).
-func (r *registry) do(ctx context.Context, method, path, mediaType string, body []byte, into io.Writer) error {
+// do sends a request; anything but 2xx is an error. The body of the answer is dropped.
+func (r *registry) do(ctx context.Context, method, path, mediaType string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.addr+path, bytes.NewReader(body))
 	if err != nil {
 		return err
@@ -82,17 +82,14 @@ func (r *registry) do(ctx context.Context, method, path, mediaType string, body 
 	if resp.StatusCode/100 != 2 {
 		return fmt.Errorf("%s %s: %s", method, path, resp.Status)
 	}
-	if into == nil {
-		into = io.Discard
-	}
-	_, err = io.Copy(into, resp.Body)
+	_, err = io.Copy(io.Discard, resp.Body)
 	return err
 }
 
 // push makes sure that the registry has the image of a layout.
 func (r *registry) push(ctx context.Context, l *layout, kind, version string) error {
 	name := "/v2/bench/" + kind + "/manifests/" + l.Digest.String()
-	if r.do(ctx, http.MethodHead, name, ocispec.MediaTypeImageManifest, nil, nil) != nil {
+	if r.do(ctx, http.MethodHead, name, ocispec.MediaTypeImageManifest, nil) != nil {
 		logf("pushing %s %s", kind, version)
 		_, err := output(exec.CommandContext(ctx, "skopeo", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false",
 			"oci:"+l.dir, "docker://"+r.image(kind, version)))
@@ -107,7 +104,7 @@ func (r *registry) image(kind, tag string) string { return r.addr + "/bench/" + 
 
 // tag makes tag name the image of a layout, which must have been pushed.
 func (r *registry) tag(ctx context.Context, l *layout, kind, tag string) error {
-	return r.do(ctx, http.MethodPut, "/v2/bench/"+kind+"/manifests/"+tag, ocispec.MediaTypeImageManifest, l.Raw, nil)
+	return r.do(ctx, http.MethodPut, "/v2/bench/"+kind+"/manifests/"+tag, ocispec.MediaTypeImageManifest, l.Raw)
 }
 
 // transfer fetches what l has and old has not and returns the seconds that took.
@@ -119,7 +116,7 @@ func (r *registry) transfer(ctx context.Context, l, old *layout, kind string) (f
 	start := time.Now()
 	for _, d := range l.Manifest.Layers {
 		if !have[d.Digest.String()] {
-			if err := r.do(ctx, http.MethodGet, "/v2/bench/"+kind+"/blobs/"+d.Digest.String(), "", nil, nil); err != nil {
+			if err := r.do(ctx, http.MethodGet, "/v2/bench/"+kind+"/blobs/"+d.Digest.String(), "", nil); err != nil {
 				return 0, err
 			}
 		}
