@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -350,6 +351,17 @@ func interopSteps(t *testing.T, p programs) {
 			assert.Equal(t, want, ti.Run(t, "ostree", "--repo="+repo, "cat", merge, "/usr/share/f"), now.name)
 		}
 	})
+	t.Run("B33 GNU sparse file", func(t *testing.T) {
+		m := ti.Member{Name: "usr/sparse", Mode: 0o644, Size: 10_000, Sparse: []ti.Span{{Offset: 4096, Data: []byte("middle")}}}
+		w := ti.Image{Base: base, Layers: []ti.Layer{derived(m)}}.Write(t, t.TempDir(), "x")
+		for now, right := range map[program]bool{p.judge: false, p.ours: true} {
+			repo := bareRepo(t)
+			_, merge := now.pull(t, repo, w.Ref)
+			got := ti.Run(t, "ostree", "--repo="+repo, "cat", merge, "/usr/sparse")
+			assert.Len(t, got, 10_000, now.name)
+			assert.Equal(t, right, string(m.Data()) == got, now.name)
+		}
+	})
 	t.Run("B36 incomplete base", func(t *testing.T) {
 		short := *base
 		short.Manifest.Layers = slices.Delete(slices.Clone(short.Manifest.Layers), 1, 2)
@@ -413,4 +425,31 @@ func interopSteps(t *testing.T, p programs) {
 			}
 		}
 	})
+}
+
+// interopModes: the judge pulls into any repository, and gets it wrong in all but bare ones (B18, B26).
+func interopModes(t *testing.T, p programs) {
+	w := ti.Image{Base: bigBase(t), Layers: stack()}.Write(t, t.TempDir(), "latest")
+	bare := bareRepo(t)
+	_, want := p.ours.pull(t, bare, w.Ref)
+	for _, mode := range []string{"bare-user", "archive"} {
+		t.Run(mode, func(t *testing.T) {
+			judge, ours := filepath.Join(t.TempDir(), "judge"), filepath.Join(t.TempDir(), "ours")
+			for _, repo := range []string{judge, ours} {
+				ti.Run(t, "ostree", "--repo="+repo, "init", "--mode="+mode)
+			}
+			_, got := p.ours.pull(t, ours, w.Ref)
+			assert.Equal(t, want, got)
+			_, stderr, err := p.judge.try("pull", "--quiet", judge, unverifiedImage+w.Ref)
+			if mode == "archive" {
+				require.Error(t, err)
+				assert.Contains(t, stderr, "Cannot currently use ostree_repo_write_regfile() on an archive mode repository")
+				return
+			}
+			require.NoError(t, err) // although owners, modes and xattrs are those of the checkout
+			name := imageRefName(t, w.Ref)
+			assert.Equal(t, []string{"-00400 0 0 9 /usr/etc/shadow", "d00700 0 0 /usr/etc/private", "d01777 0 0 /usr/share/dirx"},
+				without(listing(t, judge, name), listing(t, ours, name)), "only the judge has")
+		})
+	}
 }

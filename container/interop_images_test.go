@@ -253,8 +253,9 @@ func interopRandom(t *testing.T, p programs) {
 
 // Images that 0.15.3 refuses and newer bootc takes: no layer is ostree's own.
 func interopOnlyOurs(t *testing.T, p programs) {
-	w := ti.Image{Layers: stack()}.Write(t, t.TempDir(), "latest")
-	_, stderr, err := p.judge.try("pull", "--quiet", bareRepo(t), unverifiedImage+w.Ref)
+	w := ti.Image{Layers: stack(), NoHistory: true}.Write(t, t.TempDir(), "latest")
+	withHistory := ti.Image{Layers: stack()}.Write(t, t.TempDir(), "latest")
+	_, stderr, err := p.judge.try("pull", "--quiet", bareRepo(t), unverifiedImage+withHistory.Ref)
 	require.Error(t, err)
 	assert.Contains(t, stderr, "No ostree.final-diffid label found, not an ostree encapsulated container")
 	repo := bareRepo(t)
@@ -262,9 +263,12 @@ func interopOnlyOurs(t *testing.T, p programs) {
 	refs, commits := snapshot(t, repo)
 	assert.ElementsMatch(t, refsOf(t, w), keys(refs))
 	assert.Empty(t, commits[merge].Parent)
-	// What the judge can do with it in a shared repository.
+	// What the judge can do with it in a shared repository, though the config has no history (B41).
 	assert.Equal(t, w.Ref+"\n", p.judge.run(t, "list", "--repo="+repo))
 	assert.Equal(t, "Removed layers: 0\n", p.judge.run(t, "prune-layers", "--repo="+repo))
-	assert.JSONEq(t, p.ours.run(t, "metadata", "--repo="+repo, w.Ref), p.judge.run(t, "metadata", "--repo="+repo, w.Ref))
+	for _, more := range [][]string{{}, {"--config"}} {
+		args := append([]string{"metadata", "--repo=" + repo, w.Ref}, more...)
+		assert.JSONEq(t, p.ours.run(t, args...), p.judge.run(t, args...))
+	}
 	assert.Equal(t, fmt.Sprintf("Removed images: 1 layers: %d\n", len(w.Manifest.Layers)), p.judge.run(t, "remove", "--repo="+repo, w.Ref))
 }

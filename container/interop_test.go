@@ -58,6 +58,7 @@ func TestInterop(t *testing.T) {
 		{"Random", interopRandom},
 		{"SELinux", interopSELinux},
 		{"Differences", interopDifferences},
+		{"Modes", interopModes},
 		{"OnlyOurs", interopOnlyOurs},
 		{"Shared", interopShared},
 		{"Alternating", interopAlternating},
