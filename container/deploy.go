@@ -70,6 +70,30 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	if err != nil {
 		return nil, err
 	}
+	state, err = importAndWrite(ctx, sysroot, repo, stateroot, ref, opts)
+	if err != nil || opts.NoClean || sysroot.BootedDeployment() != nil {
+		return state, err
+	}
+	p := &progress{emit: opts.Progress}
+	defer p.phase(PhaseCleanup)()
+	err = sysroot.Cleanup(ctx)
+	if errors.Is(err, ostree.ErrWouldBlock) { // the deployment is written; the next cleanup does this too
+		if opts.Logger != nil {
+			opts.Logger.Warn("old deployments and objects were not cleaned up", "sysroot", sysroot.Path(), "error", err)
+		}
+		err = nil
+	}
+	return state, err
+}
+
+// importAndWrite imports the image and makes its deployment. The lock that it holds on the repository is all that keeps a merge
+// commit without a ref, and its layers, from the collections and prunes of other processes until the deployment is written.
+func importAndWrite(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, stateroot string, ref imageref.OSTreeImageReference, opts *DeployOptions) (state *LayeredImageState, err error) {
+	lock, err := repo.Lock(ctx, ostree.LockShared)
+	if err != nil {
+		return nil, fmt.Errorf("lock repository %s: %w", repo.Path(), err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	if state, err = importFor(ctx, sysroot, repo, ref, opts); err != nil {
 		return nil, err
 	}
@@ -86,27 +110,19 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	merge := sysroot.MergeDeployment(stateroot)
 	tree := &ostree.DeployTreeOptions{OverrideKernelArgv: opts.Kargs}
 	if sysroot.BootedDeployment() != nil {
-		_, err := sysroot.StageTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
-		done()
-		return state, err
+		_, err = sysroot.StageTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
+	} else {
+		var deployment *ostree.Deployment
+		deployment, err = sysroot.DeployTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
+		if err == nil { // cleaning up comes later, without the lock
+			err = sysroot.SimpleWriteDeployment(ctx, stateroot, deployment, merge, ostree.SimpleWriteNoClean)
+		}
 	}
-	deployment, err := sysroot.DeployTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
 	if err != nil {
 		return nil, err
 	}
-	flags := ostree.SimpleWriteNone
-	if opts.NoClean {
-		flags = ostree.SimpleWriteNoClean
-	}
-	if err := sysroot.SimpleWriteDeployment(ctx, stateroot, deployment, merge, flags); err != nil {
-		return nil, err
-	}
 	done()
-	if opts.NoClean {
-		return state, nil
-	}
-	defer p.phase(PhaseCleanup)()
-	return state, sysroot.Cleanup(ctx)
+	return state, nil
 }
 
 // importFor imports the image. What is deployed now is not collected, and neither are the layers of this image before its own

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -172,7 +173,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	}()
 	c, filtered, err := f.content(ctx, l, ahead, opts)
 	if err != nil {
-		if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		if ctx.Err() != nil || errors.Is(err, context.Canceled) || ofRepository(err) {
 			return "", err
 		}
 		ahead.Close()
@@ -231,6 +232,13 @@ func (f *fetcher) content(ctx context.Context, l *LayerState, r io.Reader, opts 
 		}
 	}
 	return &object.Commit{Metadata: metadata, Tree: res.Tree, Meta: res.Meta}, res.Filtered, nil
+}
+
+// ofRepository reports whether an error is about writing, so that the rest of the blob cannot explain it.
+func ofRepository(err error) bool {
+	var lib *ostree.Error
+	var path *fs.PathError
+	return errors.Is(err, ErrNoSpace) || errors.As(err, &lib) || errors.As(err, &path)
 }
 
 // blame reads what is left of a blob after its content was refused: if the blob is not the one that was asked for, that is the error
