@@ -860,3 +860,149 @@ func TestRegistryFailsBeforeTheLayers(t *testing.T) {
 		}
 	}
 }
+
+// What a killed import staged is taken over by the next one, but no commit: the objects that it relied on may be pruned by then.
+func TestStagedCommitOfAKilledImportIsNotPublished(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	one := ti.Image{Layers: plainLayers("a", 1, 3, 0)}.Write(t, dir, "one")
+	two := ti.Image{Layers: plainLayers("b", 1, 3, 0)}.Write(t, dir, "two")
+	from, fromDir := newRepo(t, modeHere())
+	mustPull(t, from, one.Ref, container.ImporterOptions{})
+	commit := layerRefs(t, fromDir, one)[0]
+	for _, mode := range []ostree.Mode{modeHere(), ostree.ModeBareUser} {
+		repo, repoDir := newRepo(t, mode)
+		boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		require.NoError(t, err)
+		staging := filepath.Join(repoDir, "tmp", "staging-"+strings.TrimSpace(string(boot))+"-AbCdEf")
+		require.NoError(t, os.MkdirAll(filepath.Join(staging, commit[:2]), 0o755))
+		content, err := os.ReadFile(objectPath(fromDir, commit, "commit"))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(staging, commit[:2], commit[2:]+".commit"), content, 0o644))
+		state := mustPull(t, repo, two.Ref, container.ImporterOptions{})
+		assert.NoFileExists(t, objectPath(repoDir, commit, "commit"))
+		wellPulled(t, repoDir, state, plainLayers("b", 1, 3, 0))
+		state = mustPull(t, repo, one.Ref, container.ImporterOptions{})
+		wellPulled(t, repoDir, state, plainLayers("a", 1, 3, 0))
+	}
+}
+
+// Between the import and the deployment of an image without a ref, other processes collect and prune: it is deployed all the same,
+// with its layers.
+func TestB30_DeployIsSafeFromCollections(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "default")
+	s.lockTimeout(1)
+	w := osImage("1").Write(t, t.TempDir(), "latest")
+	tried := false
+	state := s.mustDeploy(w.Ref, container.DeployOptions{NoImgref: true, Progress: func(e container.Event) {
+		if started, ok := e.(container.PhaseStarted); ok && started.Phase == container.PhaseDeploy {
+			tried = true
+			p := startChild(t, task{Do: "collect", Repo: s.repo})
+			for p.lines.Scan() {
+			}
+			_ = p.Wait() // it may be refused, after a second
+			_, _ = ti.Output("ostree", "--repo="+s.repo, "prune", "--refs-only")
+		}
+	}})
+	require.True(t, tried)
+	assert.Len(t, blobRefs(oracle.Refs(t, s.repo)), 2)
+	ti.Run(t, "ostree", "--repo="+s.repo, "ls", "-R", state.MergeCommit)
+}
+
+// lockTimeout makes libostree wait for so many seconds for the repository's lock.
+func (s *system) lockTimeout(seconds int) {
+	ti.Run(s.t, "ostree", "--repo="+s.repo, "config", "set", "core.lock-timeout-secs", fmt.Sprint(seconds))
+	s.Sysroot = openSysroot(s.t, s.dir) // the config is read when it is opened
+}
+
+// The repository is busy when a deployment is to be cleaned up after: it is written, and that is what counts.
+func TestDeployWhileAnotherProcessPulls(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "default")
+	s.lockTimeout(1)
+	dir := t.TempDir()
+	puller := startChild(t, task{Do: "share", Repo: s.repo})
+	require.True(t, puller.lines.Scan(), puller.stderr.String())
+	var log strings.Builder
+	image := osImage("1").Write(t, dir, "latest")
+	start := time.Now()
+	state, err := s.deploy(image.Ref, container.DeployOptions{Logger: textLogger(&log)})
+	assert.Less(t, time.Since(start), 15*time.Second)
+	require.NoError(t, err)
+	assert.Contains(t, log.String(), "level=WARN")
+	assert.Contains(t, s.status(), state.MergeCommit)
+	assert.Equal(t, []string{state.MergeCommit}, deploymentRefs(oracle.Refs(t, s.repo)))
+	require.NoError(t, puller.stdin.Close())
+	puller.finish(t)
+	s.mustDeploy(osImage("2").Write(t, dir, "latest").Ref, container.DeployOptions{})
+}
+
+// Whoever waits for a lock of the repository can be cancelled.
+func TestCancelledWhileTheRepositoryIsLocked(t *testing.T) {
+	dir := t.TempDir()
+	w := ti.Image{Layers: []ti.Layer{goodLayer("a")}}.Write(t, dir, "latest")
+	_, repoDir := newRepo(t, modeHere())
+	holder := startChild(t, task{Do: "exclude", Repo: repoDir})
+	require.True(t, holder.lines.Scan(), holder.stderr.String())
+	cause := errors.New("somebody lost patience")
+	options := quickly(t)
+	for name, op := range map[string]func(ctx context.Context, repo *ostree.Repo) error{
+		"pull": func(ctx context.Context, repo *ostree.Repo) error {
+			_, err := importImage(ctx, repo, w.Ref, &container.ImporterOptions{Registry: options})
+			return err
+		},
+		"collect": func(ctx context.Context, repo *ostree.Repo) error {
+			_, err := container.GCImageLayers(ctx, repo, nil)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			repo, err := ostree.OpenRepo(t.Context(), repoDir)
+			require.NoError(t, err)
+			defer repo.Close()
+			check := nothingLeft(t)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			var when time.Time
+			timer := time.AfterFunc(300*time.Millisecond, func() {
+				when = time.Now()
+				cancel(cause)
+			})
+			defer timer.Stop()
+			err = op(ctx, repo)
+			require.ErrorIs(t, err, cause)
+			assert.Less(t, time.Since(when), time.Second)
+			check()
+		})
+	}
+	require.NoError(t, holder.stdin.Close())
+	holder.finish(t)
+	repo, err := ostree.OpenRepo(t.Context(), repoDir)
+	require.NoError(t, err)
+	defer repo.Close()
+	mustPull(t, repo, w.Ref, container.ImporterOptions{})
+	oracle.Fsck(t, repoDir)
+}
+
+// A disk that is full is said at once: what is left of the layer is not read first.
+func TestFullDiskIsSaidAtOnce(t *testing.T) {
+	t.Parallel()
+	at := smallDisk(t, 48)
+	repo, _ := repoOn(t, at, ostree.ModeBare)
+	dir := t.TempDir()
+	w := ti.Image{Layers: []ti.Layer{{Compression: ti.GzipFast, Members: []ti.Member{ti.Dir("usr", 0o755), ti.BigFile("usr/noise", 0o644, 30<<20, 3)}}}}.Write(t, dir, "latest")
+	reg := ti.NewRegistry(t, dir)
+	reg.SetFault(func(q ti.Request) *ti.Fault {
+		if q.Ref == w.Manifest.Layers[0].Digest.String() {
+			return &ti.Fault{Stall: true, Drop: 14 << 20}
+		}
+		return nil
+	})
+	ballast(t, at, 10<<20)
+	options := quickly(t)
+	options.StallTimeout = 20 * time.Second
+	start := time.Now()
+	_, _, err := pull(t, repo, reg.Ref("os", "latest"), container.ImporterOptions{Registry: options, IgnoreSpace: true})
+	require.ErrorIs(t, err, container.ErrNoSpace)
+	assert.Less(t, time.Since(start), 10*time.Second)
+}

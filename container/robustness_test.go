@@ -120,7 +120,7 @@ func nothingLeft(t *testing.T) (check func()) {
 
 // task is what a child process does.
 type task struct {
-	Do      string // "pull", "lock", "deploy", "staged", "prune"
+	Do      string // with a repository: "pull", "collect", "share", "exclude"; with a sysroot: "lock", "deploy", "staged", "prune"
 	Repo    string
 	Sysroot string
 	Refs    []string
@@ -136,20 +136,8 @@ func runChild(text string) error {
 	}
 	ctx := context.Background()
 	options := &registry.Options{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, PolicyPath: c.Policy}
-	if c.Do == "pull" {
-		repo, err := ostree.OpenRepo(ctx, c.Repo)
-		if err != nil {
-			return err
-		}
-		defer repo.Close()
-		for _, ref := range c.Refs {
-			state, err := importImage(ctx, repo, ref, &container.ImporterOptions{Registry: options, Jobs: c.Jobs, Progress: report})
-			if err != nil {
-				return err
-			}
-			fmt.Println("pulled", state.MergeCommit)
-		}
-		return nil
+	if c.Repo != "" {
+		return runRepoChild(ctx, c, options)
 	}
 	sysroot, err := ostree.NewSysroot(c.Sysroot)
 	if err != nil {
@@ -189,6 +177,38 @@ func runChild(text string) error {
 			return err
 		}
 		return json.NewEncoder(os.Stdout).Encode(pruned)
+	}
+	return fmt.Errorf("unknown task %q", c.Do)
+}
+
+func runRepoChild(ctx context.Context, c task, options *registry.Options) error {
+	repo, err := ostree.OpenRepo(ctx, c.Repo)
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	switch c.Do {
+	case "pull":
+		for _, ref := range c.Refs {
+			state, err := importImage(ctx, repo, ref, &container.ImporterOptions{Registry: options, Jobs: c.Jobs, Progress: report})
+			if err != nil {
+				return err
+			}
+			fmt.Println("pulled", state.MergeCommit)
+		}
+		return nil
+	case "collect":
+		n, err := container.GCImageLayers(ctx, repo, nil)
+		fmt.Println("collected", n)
+		return err
+	case "share", "exclude":
+		lock, err := repo.Lock(ctx, map[string]ostree.LockType{"share": ostree.LockShared, "exclude": ostree.LockExclusive}[c.Do])
+		if err != nil {
+			return err
+		}
+		fmt.Println("locked")
+		_, err = io.Copy(io.Discard, os.Stdin) // until the parent closes it
+		return errors.Join(err, lock.Unlock())
 	}
 	return fmt.Errorf("unknown task %q", c.Do)
 }
