@@ -92,6 +92,11 @@ func (i *Importer) merge(ctx context.Context, store *objstore.Store, p *Prepared
 	if err := removeInjected(ctx, i.repo, t); err != nil {
 		return "", err
 	}
+	if !hasBase {
+		if err := addMountPoint(ctx, store, t); err != nil {
+			return "", err
+		}
+	}
 	done()
 	base := ""
 	if hasBase {
@@ -121,6 +126,20 @@ func (i *Importer) merge(ctx context.Context, store *objstore.Store, p *Prepared
 	}
 	sum, err := store.Commit(ctx, c)
 	return sum.String(), err
+}
+
+// addMountPoint gives an operating system that has no ostree base the directory on which the stateroot's /var is mounted at boot. A base
+// commit brings it; an image's own is moved to usr/share/factory/var with a libostree before 2024.3. The root of a deployment
+// is immutable, so that nobody can make it later.
+func addMountPoint(ctx context.Context, store *objstore.Store, t *union.Tree) error {
+	if modules, err := t.Lookup(ctx, "usr/lib/modules"); err != nil || modules == nil {
+		return err
+	}
+	meta, err := store.DirMeta(ctx, &object.Meta{Mode: object.ModeDir | 0o755})
+	if err != nil {
+		return err
+	}
+	return t.AddDir(ctx, "var", meta)
 }
 
 // removeInjected takes out the empty files that container builders leave in /etc.

@@ -74,7 +74,7 @@ func importInto(t *testing.T, mode ostree.Mode, backend objstore.Backend, tar []
 func TestImportEqualsOstreeCommit(t *testing.T) {
 	need(t, true, "ostree", "tar")
 	tarFile := filepath.Join(t.TempDir(), "layer.tar")
-	run(t, "sh", "-c", "cd / && tar -cf "+tarFile+" usr/share/zoneinfo usr/bin/a* usr/share/perl5/Debian*")
+	run(t, "sh", "-c", "cd / && tar -cf "+tarFile+" usr/share/zoneinfo usr/bin/a*")
 	tar, err := os.ReadFile(tarFile)
 	require.NoError(t, err)
 

@@ -16,12 +16,16 @@ import (
 const DefaultJudge = "/var/cache/ostree-container/judge/target/release/judge"
 
 // Judge is the path of the reference program. The test is skipped, or fails
-// with REQUIRE_ALL=1, when there is none.
+// with REQUIRE_ALL=1, when there is none. JUDGE=none says that it cannot be
+// built here, which is no failure: make test says so where cargo is missing.
 func Judge(t testing.TB) string {
 	t.Helper()
 	path := os.Getenv("JUDGE")
-	if path == "" {
+	switch path {
+	case "":
 		path = DefaultJudge
+	case "none":
+		t.Skip("missing: the reference program, JUDGE=none")
 	}
 	if _, err := os.Stat(path); err != nil {
 		Missing(t, "the reference program: "+err.Error())

@@ -246,6 +246,19 @@ func (t *Tree) change(ctx context.Context, path string, d *Dir) error {
 	return nil
 }
 
+// AddDir makes an empty directory in the root, unless something has that name.
+func (t *Tree) AddDir(ctx context.Context, name string, meta object.Checksum) error {
+	if err := t.open(ctx, "/", t.root); err != nil {
+		return err
+	}
+	if _, ok := t.root.files[name]; ok || t.root.dirs[name] != nil {
+		return nil
+	}
+	t.root.sum = object.Checksum{}
+	t.root.dirs[name] = empty(meta)
+	return nil
+}
+
 // Sum returns the checksum of d's dirtree, if d was not changed.
 func (d *Dir) Sum() (object.Checksum, bool) { return d.sum, !d.sum.IsZero() }
 

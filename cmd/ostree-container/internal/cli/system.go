@@ -26,15 +26,7 @@ func (a *app) prepareRepo(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	// libostree remounts when the lock is taken. The lock itself is not for us: a pull changes no deployment.
-	locked, err := sysroot.TryLock(ctx)
-	if locked {
-		sysroot.Unlock()
-	}
-	if err != nil {
-		err = fmt.Errorf("make %s writable: %w", systemRepo, err)
-	}
-	return errors.Join(err, sysroot.Close())
+	return sysroot.Close()
 }
 
 // isSystemRepo reports whether path is the repository of the host, which root may have to remount.
@@ -73,6 +65,15 @@ func (a *app) openSysroot(ctx context.Context, path string) (_ *ostree.Sysroot, 
 	if a.enterMountNamespace != nil {
 		if err := sysroot.InitializeWithMountNamespace(ctx); err != nil {
 			return nil, err
+		}
+		// libostree remounts /sysroot when the lock is taken, and that has to be before Load opens the repository, which
+		// would stay read-only.
+		locked, err := sysroot.TryLock(ctx)
+		if locked {
+			sysroot.Unlock()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make %s writable: %w", sysroot.Path(), err)
 		}
 	}
 	if err := sysroot.Load(ctx); err != nil {
