@@ -70,25 +70,8 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	if err != nil {
 		return nil, err
 	}
-	state, err = importAndWrite(ctx, sysroot, repo, stateroot, ref, opts)
-	if err != nil || opts.NoClean || sysroot.BootedDeployment() != nil {
-		return state, err
-	}
-	p := &progress{emit: opts.Progress}
-	defer p.phase(PhaseCleanup)()
-	err = sysroot.Cleanup(ctx)
-	if errors.Is(err, ostree.ErrWouldBlock) { // the deployment is written; the next cleanup does this too
-		if opts.Logger != nil {
-			opts.Logger.Warn("old deployments and objects were not cleaned up", "sysroot", sysroot.Path(), "error", err)
-		}
-		err = nil
-	}
-	return state, err
-}
-
-// importAndWrite imports the image and makes its deployment. The lock that it holds on the repository is all that keeps a merge
-// commit without a ref, and its layers, from the collections and prunes of other processes until the deployment is written.
-func importAndWrite(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, stateroot string, ref imageref.OSTreeImageReference, opts *DeployOptions) (state *LayeredImageState, err error) {
+	// This lock is all that keeps a merge commit without a ref, and its layers, from the prunes and collections of other processes
+	// until the deployment is written.
 	lock, err := repo.Lock(ctx, ostree.LockShared)
 	if err != nil {
 		return nil, fmt.Errorf("lock repository %s: %w", repo.Path(), err)
@@ -97,32 +80,67 @@ func importAndWrite(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.R
 	if state, err = importFor(ctx, sysroot, repo, ref, opts); err != nil {
 		return nil, err
 	}
-	target := ref
+	p := &progress{emit: opts.Progress}
+	if err := writeDeployment(ctx, sysroot, p, stateroot, state.MergeCommit, ref, opts); err != nil {
+		return nil, err
+	}
+	if opts.NoClean || sysroot.BootedDeployment() != nil {
+		return state, nil
+	}
+	defer p.phase(PhaseCleanup)()
+	if err := sysroot.PrepareCleanup(ctx); err != nil { // writes the refs of deployments, too
+		return nil, err
+	}
+	if err := lock.Unlock(); err != nil {
+		return nil, err
+	}
+	return state, pruneAfterDeploy(ctx, sysroot, opts.Logger)
+}
+
+// writeDeployment makes a deployment of a commit.
+func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, stateroot, commit string, ref imageref.OSTreeImageReference, opts *DeployOptions) error {
 	if opts.TargetImgref != nil {
-		target = *opts.TargetImgref
+		ref = *opts.TargetImgref
 	}
 	origin := keyfile.New()
-	if err := origin.SetString("origin", OriginContainer, target.String()); err != nil {
-		return nil, fmt.Errorf("origin: %w", err)
+	if err := origin.SetString("origin", OriginContainer, ref.String()); err != nil {
+		return fmt.Errorf("origin: %w", err)
 	}
-	p := &progress{emit: opts.Progress}
 	done := p.phase(PhaseDeploy)
 	merge := sysroot.MergeDeployment(stateroot)
 	tree := &ostree.DeployTreeOptions{OverrideKernelArgv: opts.Kargs}
 	if sysroot.BootedDeployment() != nil {
-		_, err = sysroot.StageTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
-	} else {
-		var deployment *ostree.Deployment
-		deployment, err = sysroot.DeployTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
-		if err == nil { // cleaning up comes later, without the lock
-			err = sysroot.SimpleWriteDeployment(ctx, stateroot, deployment, merge, ostree.SimpleWriteNoClean)
+		if _, err := sysroot.StageTreeWithOptions(ctx, stateroot, commit, origin, merge, tree); err != nil {
+			return err
 		}
+		done()
+		return nil
 	}
+	deployment, err := sysroot.DeployTreeWithOptions(ctx, stateroot, commit, origin, merge, tree)
 	if err != nil {
-		return nil, err
+		return err
+	}
+	// Cleaning up is the caller's.
+	if err := sysroot.SimpleWriteDeployment(ctx, stateroot, deployment, merge, ostree.SimpleWriteNoClean); err != nil {
+		return err
 	}
 	done()
-	return state, nil
+	return nil
+}
+
+// pruneAfterDeploy is the second half of ostree_sysroot_cleanup, which would print to standard output what it freed. The deployment
+// is written by then: that the repository is busy does not make it fail.
+func pruneAfterDeploy(ctx context.Context, sysroot *ostree.Sysroot, logger *slog.Logger) error {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	stats, err := sysroot.CleanupPruneRepo(ctx, ostree.PruneOptions{Flags: ostree.PruneRefsOnly})
+	if errors.Is(err, ostree.ErrWouldBlock) { // the next prune does it
+		logger.Warn("objects that nothing needs any more were not pruned", "sysroot", sysroot.Path(), "error", err)
+		return nil
+	}
+	logger.Debug("pruned objects that nothing needs any more", "count", stats.Pruned, "bytes", stats.Size)
+	return err
 }
 
 // importFor imports the image. What is deployed now is not collected, and neither are the layers of this image before its own

@@ -186,7 +186,8 @@ func TestDeploy(t *testing.T) {
 	}, r.phases())
 	assert.Equal(t, "1", state.Version())
 	assert.Equal(t, w.Digest(), state.ManifestDigest)
-	want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, osLayers("1"))...)
+	mountPoint := trees(t, oracle.Rules{Var: "var"}, []ti.Layer{{Members: []ti.Member{ti.Dir("var", 0o755)}}}) // see TestMountPointOfVar
+	want, _ := oracle.Merge(nil, append(trees(t, oracle.Rules{}, osLayers("1")), mountPoint...)...)
 	oracle.Same(t, want.List(), oracle.List(t, s.repo, state.MergeCommit), "merge commit")
 
 	root := s.deployment(state.MergeCommit, 0)
@@ -485,6 +486,7 @@ func TestB13_DeployTakesTheLock(t *testing.T) {
 	require.NoError(t, holder.stdin.Close())
 	holder.finish(t)
 	lines := waiting.finish(t)
+	expectEvents(t, lines)
 	assert.Contains(t, waiting.stderr.String(), "Waiting for sysroot lock...")
 	assert.Contains(t, lines[len(lines)-1], "deployed ")
 
@@ -507,6 +509,36 @@ func TestB13_DeployTakesTheLock(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, ok, "the lock is free afterwards")
 	other.Unlock()
+}
+
+// expectEvents checks that standard output has what the child prints and nothing of libostree's.
+func expectEvents(t testing.TB, lines []string) {
+	t.Helper()
+	for _, line := range lines {
+		assert.Regexp(t, `^(start|end|layer|bytes|done|deployed) `, line)
+	}
+}
+
+// libostree prints to standard output what its cleanup freed; a program that prints JSON there must not find it among its own.
+func TestDeployPrintsNothing(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "default")
+	dir := t.TempDir()
+	var before map[string]int64
+	for _, version := range []string{"1", "2", "3"} {
+		w := osImage(version).Write(t, dir, "latest")
+		before = objects(t, s.repo)
+		expectEvents(t, startChild(t, task{Do: "deploy", Sysroot: s.dir, Refs: []string{"ostree-unverified-image:" + w.Ref}}).finish(t))
+		s.sound()
+	}
+	gone := 0
+	after := objects(t, s.repo)
+	for path := range before {
+		if _, ok := after[path]; !ok {
+			gone++
+		}
+	}
+	assert.NotZero(t, gone, "objects of the first version are pruned")
 }
 
 // Killed while deploying, the old deployment still boots, and the next run completes.
@@ -686,11 +718,5 @@ exec chroot "$root" /run/self`
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	require.NoError(s.t, err, stderr.String())
-	var lines []string
-	for line := range strings.Lines(string(out)) {
-		if !strings.HasPrefix(line, "Freed objects:") { // libostree's own
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return lines
+	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
