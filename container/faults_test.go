@@ -1006,3 +1006,59 @@ func TestFullDiskIsSaidAtOnce(t *testing.T) {
 	require.ErrorIs(t, err, container.ErrNoSpace)
 	assert.Less(t, time.Since(start), 10*time.Second)
 }
+
+// As soon as an import lets go of the repository, another process may remove the image and prune: it was imported all the same.
+func TestImageRemovedRightAfterItsImport(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []ostree.Mode{modeHere(), ostree.ModeArchive} {
+		w := ti.Image{Layers: plainLayers("a", 2, 2, 0)}.Write(t, t.TempDir(), "latest")
+		repo, repoDir := newRepo(t, mode)
+		var log strings.Builder
+		state := mustPull(t, repo, w.Ref, container.ImporterOptions{Logger: textLogger(&log), Progress: func(e container.Event) {
+			if started, ok := e.(container.PhaseStarted); ok && started.Phase == container.PhaseGC {
+				for name := range oracle.Refs(t, repoDir) {
+					ti.Run(t, "ostree", "--repo="+repoDir, "refs", "--delete", name)
+				}
+				ti.Run(t, "ostree", "--repo="+repoDir, "prune", "--refs-only")
+			}
+		}})
+		assert.Equal(t, w.Digest(), state.ManifestDigest)
+		assert.Equal(t, &w.Manifest, state.Manifest)
+		assert.Len(t, state.BaseCommit, 64)
+		assert.Empty(t, log.String())
+		assert.Empty(t, objects(t, repoDir))
+		oracle.Fsck(t, repoDir)
+	}
+}
+
+// Refs that come and go while they are listed are no error.
+func TestListWhileRefsComeAndGo(t *testing.T) {
+	t.Parallel()
+	repo, repoDir := newRepo(t, ostree.ModeBareUser)
+	w := ti.Image{Layers: []ti.Layer{goodLayer("a")}}.Write(t, t.TempDir(), "latest")
+	state := mustPull(t, repo, w.Ref, container.ImporterOptions{})
+	other, err := ostree.OpenRepo(t.Context(), repoDir)
+	require.NoError(t, err)
+	defer other.Close()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(stop)
+	wg.Go(func() {
+		for n := 0; ; n = (n + 1) % 20 {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			name := fmt.Sprintf("ostree/container/image/dir_3A_x%d", n)
+			assert.NoError(t, other.SetRefImmediate(context.Background(), "", name, state.MergeCommit))
+			assert.NoError(t, other.SetRefImmediate(context.Background(), "", name, ""))
+		}
+	})
+	for range 500 {
+		images, err := container.ListImages(t.Context(), repo)
+		require.NoError(t, err)
+		assert.Contains(t, images, w.Ref)
+	}
+}

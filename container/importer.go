@@ -183,12 +183,7 @@ func (i *Importer) Import(ctx context.Context, p *PreparedImport) (_ *LayeredIma
 	if !i.opts.DisableGC {
 		i.collect(ctx, state)
 	}
-	full, err := QueryImageCommit(ctx, i.repo, state.MergeCommit)
-	if err != nil {
-		return nil, err
-	}
-	full.Filtered, full.VerifyText = state.Filtered, state.VerifyText
-	return full, nil
+	return state, nil
 }
 
 func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *PreparedImport) (*LayeredImageState, error) {
@@ -217,11 +212,20 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 	if err != nil {
 		return nil, fmt.Errorf("merge layers of %s: %w", i.ref.ImgRef, err)
 	}
-	state.MergeCommit, state.BaseCommit = merge, p.Layers[0].Commit
+	state.BaseCommit = p.Layers[0].Commit
 	if !i.opts.NoImgref {
 		refs[i.name] = merge
 	}
-	return state, store.Publish(ctx, refs)
+	if err := store.Publish(ctx, refs); err != nil {
+		return nil, err
+	}
+	// While the repository is locked: another process may remove the image, and prune, as soon as it is not.
+	full, err := stateOf(ctx, i.repo, merge)
+	if err != nil {
+		return nil, err
+	}
+	full.BaseCommit, full.Filtered, full.VerifyText = state.BaseCommit, state.Filtered, state.VerifyText
+	return full, nil
 }
 
 // dropIncomplete forgets layers that lack objects, so that they are fetched again instead of being built on.
@@ -275,7 +279,11 @@ func (i *Importer) collect(ctx context.Context, state *LayeredImageState) {
 	defer i.progress.phase(PhaseGC)()
 	waiting, cancel := context.WithTimeout(ctx, collectWait)
 	defer cancel()
-	n, err := GCImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: append([]string{state.MergeCommit}, i.opts.KeepCommits...)})
+	keep := i.opts.KeepCommits
+	if i.opts.NoImgref { // else it has a ref, as long as nobody removes it
+		keep = append([]string{state.MergeCommit}, keep...)
+	}
+	n, err := GCImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: keep})
 	if err != nil {
 		i.opts.Logger.Warn("unused layers were not collected", "repository", i.repo.Path(), "error", err)
 		return

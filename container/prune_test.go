@@ -357,3 +357,32 @@ func TestPruneFailsClosed(t *testing.T) {
 	assert.Equal(t, before, objects(t, s.repo))
 	assert.Contains(t, oracle.Refs(t, s.repo), refOfLayer(t, *w, 0))
 }
+
+// A process that was killed while it set a ref leaves a file that libostree lists as one. It is no image, and no reason to stop.
+func TestHalfWrittenRefIsNoRef(t *testing.T) {
+	t.Parallel()
+	repo, repoDir := newRepo(t, modeHere())
+	dir := t.TempDir()
+	w := ti.Image{Layers: []ti.Layer{goodLayer("a")}}.Write(t, dir, "a")
+	unused := ti.Image{Layers: []ti.Layer{goodLayer("b")}}.Write(t, dir, "b")
+	state := mustPull(t, repo, w.Ref, container.ImporterOptions{})
+	mustPull(t, repo, unused.Ref, container.ImporterOptions{})
+	for _, prefix := range []string{"image", "blob", "image/docker_3A__2F__2F_quay_2E_io", "baseimage"} {
+		path := filepath.Join(repoDir, "refs/heads/ostree/container", prefix, "tmp.aB3xYz")
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(state.MergeCommit+"\n"), 0o600))
+	}
+	require.Contains(t, refNames(t, repoDir), "ostree/container/blob/tmp.aB3xYz", "the ostree command takes it for a ref")
+	images, err := container.ListImages(t.Context(), repo)
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []string{w.Ref, unused.Ref}, images)
+	_, err = container.RemoveImages(t.Context(), repo, []imageref.ImageReference{imageName(t, unused.Ref)})
+	require.NoError(t, err)
+	n, err := container.GCImageLayers(t.Context(), repo, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 1, n)
+	_, present, err := pull(t, repo, w.Ref, container.ImporterOptions{})
+	require.NoError(t, err)
+	assert.True(t, present)
+	oracle.Fsck(t, repoDir)
+}

@@ -91,18 +91,35 @@ func listImageRefs(ctx context.Context, repo *ostree.Repo) (map[string]string, e
 	return listRefs(ctx, repo, imagePrefix)
 }
 
+// listAttempts is how often refs are listed again. libostree reads a directory and then each file in it; another process that removes one
+// in between makes it fail.
+const listAttempts = 20
+
 // listRefs returns the refs below a prefix, by full name. libostree matches the prefix itself too, which is not one of them.
 func listRefs(ctx context.Context, repo *ostree.Repo, prefix string) (map[string]string, error) {
 	refs, err := repo.ListRefs(ctx, prefix)
+	for n := 0; n < listAttempts && errors.Is(err, ostree.ErrNotFound); n++ {
+		refs, err = repo.ListRefs(ctx, prefix)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list refs %s: %w", prefix, err)
 	}
 	for name := range refs {
-		if !under(prefix, name) {
+		if !under(prefix, name) || isTemporary(name) {
 			delete(refs, name)
 		}
 	}
 	return refs, nil
+}
+
+// isTemporary reports whether a name is that of a file which libostree writes before it renames it to a ref: tmp.XXXXXX. It is listed with
+// the refs while another process sets one, and for ever if that was killed. No ref of ours has a dot.
+func isTemporary(name string) bool {
+	last := name[strings.LastIndexByte(name, '/')+1:]
+	suffix, ok := strings.CutPrefix(last, "tmp.")
+	return ok && len(suffix) == 6 && !strings.ContainsFunc(suffix, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9')
+	})
 }
 
 // QueryImage returns what the repository has of an image. ErrNoSuchImage is returned if there is nothing.
@@ -126,6 +143,22 @@ func QueryImage(ctx context.Context, repo *ostree.Repo, ref imageref.ImageRefere
 
 // QueryImageCommit returns the image whose merge commit is given (64 hex digits).
 func QueryImageCommit(ctx context.Context, repo *ostree.Repo, checksum string) (*LayeredImageState, error) {
+	s, err := stateOf(ctx, repo, checksum)
+	if err != nil {
+		return nil, err
+	}
+	base, err := layerRef(s.Manifest.Layers[0].Digest)
+	if err != nil {
+		return nil, fmt.Errorf("merge commit %s: %w", checksum, err)
+	}
+	if s.BaseCommit, err = repo.ResolveRev(ctx, base); err != nil {
+		return nil, fmt.Errorf("Missing base image ref %s: %w", base, err) //nolint:staticcheck // the reference's text
+	}
+	return s, nil
+}
+
+// stateOf is QueryImageCommit without the commit of the base, which needs a ref. There is at least one layer.
+func stateOf(ctx context.Context, repo *ostree.Repo, checksum string) (*LayeredImageState, error) {
 	commit, _, err := repo.LoadCommit(ctx, checksum)
 	if err != nil {
 		return nil, fmt.Errorf("merge commit %s: %w", checksum, err)
@@ -139,13 +172,6 @@ func QueryImageCommit(ctx context.Context, repo *ostree.Repo, checksum string) (
 	}
 	if len(s.Manifest.Layers) == 0 {
 		return nil, fmt.Errorf("merge commit %s: %w: No layers in manifest", checksum, ErrLayout)
-	}
-	base, err := layerRef(s.Manifest.Layers[0].Digest)
-	if err != nil {
-		return nil, fmt.Errorf("merge commit %s: %w", checksum, err)
-	}
-	if s.BaseCommit, err = repo.ResolveRev(ctx, base); err != nil {
-		return nil, fmt.Errorf("Missing base image ref %s: %w", base, err) //nolint:staticcheck // the reference's text
 	}
 	if s.CachedUpdate, err = readCachedUpdate(ctx, repo, checksum); err != nil {
 		return nil, fmt.Errorf("cached update of merge commit %s: %w", checksum, err)
