@@ -177,8 +177,7 @@ func (s *Store) File(ctx context.Context, want object.Checksum, m *object.Meta, 
 	if err := s.backend.file(ctx, sum, m, target, content); err != nil {
 		return sum, s.explain(ctx, err, int64(len(content)))
 	}
-	s.stats.written.Add(1)
-	s.stats.bytes.Add(int64(len(content)))
+	s.wrote(ctx, int64(len(content)))
 	return sum, nil
 }
 
@@ -190,8 +189,7 @@ func (s *Store) Stream(ctx context.Context, want object.Checksum, m *object.Meta
 		return sum, s.explain(ctx, err, size)
 	}
 	if written {
-		s.stats.written.Add(1)
-		s.stats.bytes.Add(size)
+		s.wrote(ctx, size)
 	} else {
 		s.stats.present.Add(1)
 	}
@@ -238,28 +236,44 @@ func (s *Store) metadata(ctx context.Context, typ ostree.ObjectType, data []byte
 	if err := s.backend.metadata(ctx, typ, sum, data); err != nil {
 		return sum, s.explain(ctx, err, int64(len(data)))
 	}
-	s.stats.written.Add(1)
-	s.stats.bytes.Add(int64(len(data)))
+	s.wrote(ctx, int64(len(data)))
 	return sum, nil
 }
 
 // Publish makes everything written before the call durable and part of the repository, then sets refs (full name to commit
 // checksum; may be nil). It returns when that has happened, or early when ctx is done; what was begun is finished all the same.
 func (s *Store) Publish(ctx context.Context, refs map[string]string) error {
+	select {
+	case err := <-s.request(ctx, refs):
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// request asks for a publish and returns where its end will be told.
+func (s *Store) request(ctx context.Context, refs map[string]string) <-chan error {
 	req := &publishRequest{ctx: ctx, refs: refs, done: make(chan error, 1)}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.queue = append(s.queue, req)
 	if !s.running {
 		s.running = true
 		s.idle.Add(1)
 		go s.publishLoop()
 	}
-	s.mu.Unlock()
-	select {
-	case err := <-req.done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	return req.done
+}
+
+// flushEvery is after how many objects they are moved into the repository without being asked for, so that what is remembered of
+// them, and what a sync has to write, is bounded.
+const flushEvery = 32 << 10
+
+// wrote counts an object.
+func (s *Store) wrote(ctx context.Context, size int64) {
+	s.stats.bytes.Add(size)
+	if s.stats.written.Add(1)%flushEvery == 0 {
+		s.request(ctx, nil) // if it fails, the publish that sets refs fails too
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -38,6 +39,9 @@ type Streams struct {
 // Main runs the program with the arguments and files of the process and returns its exit status. SIGINT, SIGTERM and
 // SIGHUP cancel what is under way; a second one ends the process at once.
 func Main(version string) int {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryGoal)
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 1)
@@ -54,6 +58,10 @@ func Main(version string) int {
 	a := &app{version: version, enterMountNamespace: ostree.ReexecInMountNamespace}
 	return a.run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 }
+
+// memoryGoal is from how much memory in use on, in bytes, the garbage collector works harder. It is no bound: an import of any image
+// needs less, but leaves more than that to be collected.
+const memoryGoal = 72 << 20
 
 // Run runs one command line, without the name of the program, and returns the exit status. The process is left as it
 // is: signals and mount namespaces are the business of Main.
