@@ -558,11 +558,19 @@ func TestEvents(t *testing.T) {
 			wellPulled(t, repoDir, state, layers)
 			assert.Equal(t, []string{"+resolve", "-resolve", "+import", "-import", "+merge", "-merge", "+gc", "-gc"}, r.phases())
 			started, done, last := map[string]int{}, map[string]int{}, map[string]container.LayerProgress{}
-			phase := container.Phase("")
+			phase, planned, size := container.Phase(""), 0, int64(0)
+			for _, l := range w.Manifest.Layers[:6] {
+				size += l.Size
+			}
 			for _, e := range r.events {
 				switch e := e.(type) {
 				case container.PhaseStarted:
 					phase = e.Phase
+				case container.LayersPlanned:
+					planned++
+					assert.Empty(t, started)
+					assert.Len(t, e.Layers, 6)
+					assert.Equal(t, []int64{0, 0, size}, []int64{int64(e.Stored), e.StoredBytes, e.Bytes})
 				case container.LayerStarted:
 					assert.Equal(t, container.PhaseImport, phase)
 					d := e.Layer.Descriptor.Digest.String()
@@ -587,6 +595,7 @@ func TestEvents(t *testing.T) {
 					assert.Equal(t, 6, e.Total)
 				}
 			}
+			assert.Equal(t, 1, planned)
 			assert.Len(t, started, 6)
 			assert.Len(t, done, 6)
 			// Again: nothing to do is a phase too.
