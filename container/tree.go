@@ -107,12 +107,12 @@ func (i *Importer) overlayRoot(ctx context.Context, t *union.Tree) (bool, error)
 // completeness checks that commits have all their objects. What was found complete is not looked at twice.
 type completeness struct {
 	repo  *ostree.Repo
-	store *objstore.Store
+	index *objstore.Index
 	seen  map[object.Checksum]bool // dirtrees and dirmetas
 }
 
 func newCompleteness(repo *ostree.Repo, store *objstore.Store) *completeness {
-	return &completeness{repo: repo, store: store, seen: map[object.Checksum]bool{}}
+	return &completeness{repo: repo, index: store.NewIndex(), seen: map[object.Checksum]bool{}}
 }
 
 // check returns an error that wraps ErrIncomplete and names the first object that is missing below a root.
@@ -124,7 +124,7 @@ func (c *completeness) check(ctx context.Context, tree, meta object.Checksum) er
 }
 
 func (c *completeness) need(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, path string) error {
-	ok, err := c.store.Has(ctx, typ, sum)
+	ok, err := c.index.Has(ctx, typ, sum)
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: object %s.%s of %q is missing", ErrIncomplete, sum, typ, path)
 	}
