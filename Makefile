@@ -120,7 +120,7 @@ lint: go-version ## gofmt, go vet, golangci-lint (staticcheck among others), she
 	$(GO) vet -tags '$(TAGS)' $(PACKAGES)
 	$(GO) run $(GOLANGCI_LINT) run --build-tags '$(TAGS)' $(PACKAGES)
 	@if command -v shellcheck >/dev/null; then \
-		git ls-files .ci testdata | xargs grep -lE '^#!/bin/(ba)?sh' | xargs shellcheck -e SC1091 && echo 'shellcheck: ok'; \
+		git ls-files .ci testdata | xargs grep -lsE '^#!/bin/(ba)?sh' | xargs shellcheck -e SC1091 && echo 'shellcheck: ok'; \
 	else echo 'shellcheck: skipped, not installed'; fi
 
 api-coverage: ## List the libostree functions that are bound and those that are not
