@@ -59,12 +59,6 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 		return nil, fmt.Errorf("Fetching config: %w", err) //nolint:staticcheck // the reference's text
 	}
 	p := &PreparedImport{ManifestDigest: i.image.ManifestDigest, Manifest: i.image.Manifest, Config: i.image.Config, Previous: previous}
-	if previous != nil {
-		update := &CachedUpdate{ManifestDigest: p.ManifestDigest, Manifest: p.Manifest, Config: p.Config}
-		if err := writeCachedUpdate(ctx, i.repo, previous.MergeCommit, update); err != nil {
-			return nil, fmt.Errorf("note the update of %s: %w", i.target, err)
-		}
-	}
 	if i.opts.RequireBootable {
 		if err := checkBootable(p.Config); err != nil {
 			return nil, err
@@ -75,6 +69,12 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	}
 	if err := i.checkVerifiable(p.Layers); err != nil {
 		return nil, err
+	}
+	if previous != nil {
+		update := &CachedUpdate{ManifestDigest: p.ManifestDigest, Manifest: p.Manifest, Config: p.Config}
+		if err := writeCachedUpdate(ctx, i.repo, previous.MergeCommit, update); err != nil {
+			return nil, fmt.Errorf("note the update of %s: %w", i.target, err)
+		}
 	}
 	if err := i.findLayers(ctx, p.Layers); err != nil {
 		return nil, err
