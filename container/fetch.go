@@ -89,10 +89,11 @@ func (f *fetcher) fetchSet(ctx context.Context, layers []*LayerState, opts *laye
 	byRef := map[string][]*LayerState{}
 	var unique []*LayerState
 	for _, l := range layers {
-		if len(byRef[l.Ref]) == 0 {
+		key := blobKey(l)
+		if len(byRef[key]) == 0 {
 			unique = append(unique, l)
 		}
-		byRef[l.Ref] = append(byRef[l.Ref], l)
+		byRef[key] = append(byRef[key], l)
 	}
 	slices.SortStableFunc(unique, func(a, b *LayerState) int { return cmp.Compare(b.Descriptor.Size, a.Descriptor.Size) })
 	g, ctx := errgroup.WithContext(ctx)
@@ -106,7 +107,7 @@ func (f *fetcher) fetchSet(ctx context.Context, layers []*LayerState, opts *laye
 			if err != nil {
 				return layerError(f.ref.ImgRef.String(), l, f.total, err)
 			}
-			for _, same := range byRef[l.Ref] {
+			for _, same := range byRef[blobKey(l)] {
 				same.Commit = commit
 			}
 			return nil
@@ -114,6 +115,9 @@ func (f *fetcher) fetchSet(ctx context.Context, layers []*LayerState, opts *laye
 	}
 	return g.Wait()
 }
+
+// blobKey tells layers apart that have to be fetched and verified each.
+func blobKey(l *LayerState) string { return l.Ref + " " + l.DiffID.String() }
 
 // layer fetches one layer, again if its source fails in a way that may pass. It returns the layer's commit, published except for
 // that of an ostree base, which finishBase publishes.

@@ -112,8 +112,10 @@ func (i *Importer) findLayers(ctx context.Context, layers []LayerState) error {
 		if l.Commit == "" {
 			continue
 		}
-		switch _, state, err := i.repo.LoadCommit(ctx, l.Commit); {
+		switch commit, state, err := i.repo.LoadCommit(ctx, l.Commit); {
 		case errors.Is(err, ostree.ErrNotFound) || err == nil && state&ostree.CommitPartial != 0:
+			l.Commit = ""
+		case err == nil && !fits(commit, l):
 			l.Commit = ""
 		case err != nil:
 			return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
@@ -122,9 +124,34 @@ func (i *Importer) findLayers(ctx context.Context, layers []LayerState) error {
 	return nil
 }
 
+// fits reports whether a commit found for a layer is one of the layer's kind and, where it says so itself, of its diff_id. A ref names
+// a blob, and another image may have had the same blob as a layer of another kind, or claimed another diff_id for it.
+func fits(commit *ostree.Commit, l *LayerState) bool {
+	_, derived := commit.Metadata.Lookup(metaImporter)
+	if derived != (l.Kind == LayerDerived) {
+		return false
+	}
+	id, said, err := commit.MetadataString(metaDiffID)
+	return err == nil && (!said || l.DiffID == "" || id == l.DiffID.String())
+}
+
 type diffKey struct {
 	id   digest.Digest
 	kind LayerKind
+}
+
+// hasDiffID reports whether what an image claims of a layer's diff_id can be relied on: a derived layer's commit says which was
+// verified; the objects of a chunk are checked against the base commit; the base commit itself is only known by its blob.
+func (i *Importer) hasDiffID(ctx context.Context, checksum string, l *LayerState) bool {
+	if l.Kind != LayerDerived {
+		return l.Kind == LayerChunk
+	}
+	commit, _, err := i.repo.LoadCommit(ctx, checksum)
+	if err != nil {
+		return false
+	}
+	id, ok, err := commit.MetadataString(metaDiffID)
+	return err == nil && ok && id == l.DiffID.String()
 }
 
 // commitsByDiffID returns the layer commits of every image in the repository that can be read, by diff_id. An image that cannot be
@@ -152,7 +179,7 @@ func (i *Importer) commitsByDiffID(ctx context.Context) (map[diffKey]string, err
 			return nil //nolint:nilerr // not ours to judge: it only offers nothing
 		}
 		for _, l := range states {
-			if commit, ok := refs[l.Ref]; ok {
+			if commit, ok := refs[l.Ref]; ok && i.hasDiffID(ctx, commit, &l) {
 				known[diffKey{l.DiffID, l.Kind}] = commit
 			}
 		}

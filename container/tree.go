@@ -104,6 +104,9 @@ func (i *Importer) overlayRoot(ctx context.Context, t *union.Tree) (bool, error)
 	return false, nil
 }
 
+// maxPath is how long a path may be on Linux, in bytes; a tree that is deeper cannot be checked out.
+const maxPath = 4096
+
 // completeness checks that commits have all their objects. What was found complete is not looked at twice.
 type completeness struct {
 	repo  *ostree.Repo
@@ -134,6 +137,9 @@ func (c *completeness) need(ctx context.Context, typ ostree.ObjectType, sum obje
 func (c *completeness) walk(ctx context.Context, tree object.Checksum, path string) error {
 	if c.seen[tree] {
 		return nil
+	}
+	if len(path) > maxPath {
+		return fmt.Errorf("%w: path of more than %d bytes: %q", ErrLayout, maxPath, path)
 	}
 	if err := c.need(ctx, ostree.ObjectDirTree, tree, path); err != nil {
 		return err

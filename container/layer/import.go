@@ -89,16 +89,17 @@ func Import(ctx context.Context, store *objstore.Store, pool *work.Pool, r io.Re
 }
 
 type importer struct {
-	store   *objstore.Store
-	opts    *Options
-	limits  Limits
-	rules   rules
-	group   *work.Group
-	tree    *tree
-	globals globals
-	sysroot map[string]*sysrootFile
-	result  *Result
-	names   int64 // bytes of names so far
+	store      *objstore.Store
+	opts       *Options
+	limits     Limits
+	rules      rules
+	group      *work.Group
+	tree       *tree
+	globals    globals
+	sysroot    map[string]*sysrootFile
+	result     *Result
+	names      int64 // bytes of names so far
+	keptXattrs int
 }
 
 func (im *importer) readAll(r io.Reader) error {
@@ -162,10 +163,11 @@ func (im *importer) atEntry(name string, err error) error {
 func (im *importer) entry(h *tar.Header, content io.Reader) error {
 	im.result.Entries++
 	im.names += int64(len(h.Name) + len(h.Linkname))
-	if im.result.Entries > im.limits.Entries {
+	// Directories that no member names count too: one long path makes many.
+	if max(im.result.Entries, int64(len(im.tree.dirs))) > im.limits.Entries {
 		return fmt.Errorf("%w: more than %d entries", ErrLimit, im.limits.Entries)
 	}
-	if im.names > im.limits.NameBytes {
+	if im.names+im.tree.pathBytes > im.limits.NameBytes {
 		return fmt.Errorf("%w: more than %d bytes of names", ErrLimit, im.limits.NameBytes)
 	}
 	regular := isRegular(h.Typeflag)
@@ -198,6 +200,9 @@ func (im *importer) entry(h *tar.Header, content io.Reader) error {
 		return err
 	}
 	if h.Typeflag == tar.TypeDir {
+		if err := im.keep(meta); err != nil {
+			return err
+		}
 		im.tree.dir(path).meta = meta
 		return nil
 	}
@@ -219,6 +224,20 @@ func (im *importer) entry(h *tar.Header, content io.Reader) error {
 		return im.symlink(h, meta, slot)
 	}
 	return im.file(h, content, meta, slot)
+}
+
+// maxKeptXattrs bounds the extended attributes that are held until the layer is read, in bytes.
+const maxKeptXattrs = 32 << 20
+
+// keep accounts for metadata that is held until the layer is read.
+func (im *importer) keep(meta *object.Meta) error {
+	for _, x := range meta.Xattrs {
+		im.keptXattrs += len(x.Name) + len(x.Value)
+	}
+	if im.keptXattrs > maxKeptXattrs {
+		return fmt.Errorf("%w: more than %d bytes of extended attributes of directories", ErrLimit, maxKeptXattrs)
+	}
+	return nil
 }
 
 // maxFiltered is how many names of filtered content are told apart: they end up in the commit.
@@ -250,7 +269,7 @@ func (im *importer) dropEmptyXattrs(meta *object.Meta, path string) error {
 		case im.opts.Strict:
 			return fmt.Errorf("extended attribute %q without a value: %w of a bare repository", x.Name, ErrUnsupported)
 		default:
-			im.result.Filtered["/"+path+" (extended attribute "+x.Name+" without a value)"]++
+			im.filtered("/" + path + " (extended attribute " + x.Name + " without a value)")
 		}
 	}
 	meta.Xattrs = kept
@@ -367,6 +386,9 @@ func (im *importer) sysrootEntry(h *tar.Header, content io.Reader, regular bool)
 		if err := im.dropEmptyXattrs(meta, strings.Join(parts, "/")); err != nil {
 			return true, err
 		}
+		if err := im.keep(meta); err != nil {
+			return true, err
+		}
 		f := &sysrootFile{meta: meta, slot: im.tree.slot()}
 		im.sysroot[strings.Join(parts, "/")] = f
 		return true, im.file(h, content, meta, f.slot)
@@ -389,6 +411,14 @@ func (im *importer) sysrootLink(h *tar.Header) error {
 	path, dropped, err := im.rules.place(h.Name, false)
 	if err != nil {
 		return err
+	}
+	if dropped == "" {
+		if path == "" {
+			return fmt.Errorf("%w: the root is not a directory", ErrInvalidPath)
+		}
+		if _, base := split(path); checkWhiteout(base) != nil {
+			return checkWhiteout(base)
+		}
 	}
 	f, known := im.sysroot[strings.Join(parts, "/")]
 	switch {

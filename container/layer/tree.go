@@ -17,6 +17,8 @@ type tree struct {
 	dirs  map[string]*dir // by path, "" the root
 	links []link
 	slots []object.Checksum // the rest of the newest chunk
+	// pathBytes is what the keys of dirs hold.
+	pathBytes int64
 }
 
 type dir struct {
@@ -64,6 +66,7 @@ func (t *tree) dir(path string) *dir {
 	parentPath, name := split(path)
 	parent := t.dir(parentPath)
 	d := &dir{name: strings.Clone(name)}
+	t.pathBytes += int64(len(path))
 	parent.dirs = append(parent.dirs, d)
 	t.dirs[strings.Clone(path)] = d
 	return d

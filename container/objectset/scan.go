@@ -235,7 +235,7 @@ func (s *scanner) file(m *member) error {
 		}
 	}
 	h := m.header
-	if h.Uid < 0 || h.Gid < 0 || uint64(h.Uid) > math.MaxUint32 || uint64(h.Gid) > math.MaxUint32 {
+	if h.Uid < 0 || h.Gid < 0 || uint64(h.Uid) > math.MaxUint32-1 || uint64(h.Gid) > math.MaxUint32-1 {
 		return formatError("owner %d:%d is out of range", h.Uid, h.Gid)
 	}
 	meta := &object.Meta{UID: uint32(h.Uid), GID: uint32(h.Gid), Xattrs: pending.xattrs}

@@ -268,12 +268,15 @@ func DecodeDirTree(data []byte) (*DirTree, error) {
 	return t, nil
 }
 
+// maxName is how long a name may be on Linux, in bytes.
+const maxName = 255
+
 func entryName(b []byte) (string, error) {
 	if len(b) < 2 || b[len(b)-1] != 0 || bytes.IndexByte(b, 0) != len(b)-1 || bytes.IndexByte(b, '/') >= 0 {
 		return "", errNotNormal
 	}
 	name := string(b[:len(b)-1])
-	if name == "." || name == ".." {
+	if name == "." || name == ".." || len(name) > maxName {
 		return "", errNotNormal
 	}
 	return name, nil

@@ -146,7 +146,7 @@ func (d *direct) stream(ctx context.Context, want object.Checksum, m *object.Met
 		if present, err := d.has(ctx, ostree.ObjectFile, want); err != nil {
 			return want, false, err
 		} else if present {
-			return verifyStream(want, m, size, r)
+			return verifyStream(ctx, want, m, size, r)
 		}
 	}
 	if err := d.space.check(size); err != nil {
@@ -203,12 +203,12 @@ func (d *direct) copy(ctx context.Context, f *tmpFile, h hash.Hash, size int64, 
 }
 
 // verifyStream reads a file that is in the repository already and checks that it is what it is said to be.
-func verifyStream(want object.Checksum, m *object.Meta, size int64, r io.Reader) (object.Checksum, bool, error) {
+func verifyStream(ctx context.Context, want object.Checksum, m *object.Meta, size int64, r io.Reader) (object.Checksum, bool, error) {
 	h := sha256.New()
 	h.Write(object.AppendFileHeader(nil, m, ""))
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(r, size)}, *buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(ctxReader{ctx, r}, size)}, *buf)
 	if err != nil {
 		return want, false, err
 	}
@@ -219,6 +219,19 @@ func verifyStream(want object.Checksum, m *object.Meta, size int64, r io.Reader)
 		return sum, false, fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, sum)
 	}
 	return want, false, nil
+}
+
+// ctxReader stops when its context does: a sparse file may go on for ever without its source being read.
+type ctxReader struct {
+	ctx context.Context //nolint:containedctx // lives as long as one call
+	r   io.Reader
+}
+
+func (c ctxReader) Read(p []byte) (int, error) {
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return c.r.Read(p)
 }
 
 func (d *direct) metadata(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, data []byte) error {

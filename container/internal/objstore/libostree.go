@@ -76,7 +76,7 @@ func (l *viaLibostree) stream(ctx context.Context, want object.Checksum, m *obje
 		if present, err := l.has(ctx, ostree.ObjectFile, want); err != nil {
 			return want, false, err
 		} else if present {
-			return verifyStream(want, m, size, r)
+			return verifyStream(ctx, want, m, size, r)
 		}
 	}
 	err = l.write(ctx, func() error {
