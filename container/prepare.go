@@ -84,8 +84,8 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 
 // present is the result for an image that is in the repository: it may have come there without the check that is asked for now.
 func (i *Importer) present(ctx context.Context, state *LayeredImageState) (_ *PrepareResult, err error) {
-	if remote, ok := ostreeRemote(i.ref); ok && state.Config.Config.Labels[labelFinalDiffID] == "" {
-		return nil, fmt.Errorf("%w: %s holds no ostree commit that %q could have signed", ErrNotVerifiable, i.ref.ImgRef, remote)
+	if err := i.checkBase(state.Config.Config.Labels[labelFinalDiffID] != ""); err != nil {
+		return nil, err
 	}
 	if state.VerifyText, err = i.verifyStored(ctx, state.BaseCommit); err != nil {
 		return nil, err

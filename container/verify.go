@@ -22,8 +22,13 @@ func ostreeRemote(ref imageref.OSTreeImageReference) (string, bool) {
 // checkVerifiable refuses what the reference's remote cannot have signed. Layers on top of the base are not covered by its signature,
 // as with the reference implementation.
 func (i *Importer) checkVerifiable(layers []LayerState) error {
+	return i.checkBase(layers[0].Kind == LayerCommit)
+}
+
+// checkBase is checkVerifiable for an image of which only that is known.
+func (i *Importer) checkBase(hasBase bool) error {
 	remote, ok := ostreeRemote(i.ref)
-	if !ok || layers[0].Kind == LayerCommit {
+	if !ok || hasBase {
 		return nil
 	}
 	return fmt.Errorf("%w: %s holds no ostree commit that %q could have signed", ErrNotVerifiable, i.ref.ImgRef, remote)

@@ -416,8 +416,9 @@ func (im *importer) sysrootLink(h *tar.Header) error {
 		if path == "" {
 			return fmt.Errorf("%w: the root is not a directory", ErrInvalidPath)
 		}
-		if _, base := split(path); checkWhiteout(base) != nil {
-			return checkWhiteout(base)
+		_, base := split(path)
+		if err := checkWhiteout(base); err != nil {
+			return err
 		}
 	}
 	f, known := im.sysroot[strings.Join(parts, "/")]

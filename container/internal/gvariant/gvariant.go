@@ -44,11 +44,6 @@ func Uint32(n uint32) Value {
 	return Value{data: binary.NativeEndian.AppendUint32(nil, n), typ: "u", align: 4, fixed: true}
 }
 
-// Uint32BE is a value of type u whose bytes are big-endian, as OSTree stores it.
-func Uint32BE(n uint32) Value {
-	return Value{data: binary.BigEndian.AppendUint32(nil, n), typ: "u", align: 4, fixed: true}
-}
-
 // Uint64BE is a value of type t whose bytes are big-endian, as OSTree stores it.
 func Uint64BE(n uint64) Value {
 	return Value{data: binary.BigEndian.AppendUint64(nil, n), typ: "t", align: 8, fixed: true}

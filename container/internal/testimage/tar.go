@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,12 +173,6 @@ func Tar(members ...Member) []byte {
 		panic(err) // a bytes.Buffer does not fail; a member cannot be written: a bug in the test
 	}
 	return b.Bytes()
-}
-
-// TarNoEnd is Tar without the end blocks.
-func TarNoEnd(members ...Member) []byte {
-	b := Tar(members...)
-	return b[:len(b)-2*blockSize]
 }
 
 // WriteTar writes members and the end blocks; generated content is streamed.
@@ -457,15 +450,6 @@ func writeSpecial(w io.Writer, typ byte, name, body string) error {
 	Checksum(h)
 	_, err := w.Write(append(h, pad([]byte(body))...))
 	return err
-}
-
-// SortedXattrs returns a list sorted by name, from a map.
-func SortedXattrs(m map[string]string) []Xattr {
-	var out []Xattr
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, Xattr{k, m[k]})
-	}
-	return out
 }
 
 // fill returns n deterministic, badly compressible bytes made from seed.
