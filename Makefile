@@ -28,7 +28,7 @@ export GOFLAGS := $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help deps deps-test deps-boot go-version judge build install test test-race test-root \
-	test-container interop fuzz bench bench-pull cover fmt lint api-coverage demo boot-test chroot-test clean
+	test-container interop fuzz bench bench-pull cover fmt lint api-coverage binding-doc demo boot-test chroot-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -122,9 +122,13 @@ lint: go-version ## gofmt, go vet, golangci-lint (staticcheck among others), she
 	@if command -v shellcheck >/dev/null; then \
 		git ls-files .ci testdata | xargs grep -lsE '^#!/bin/(ba)?sh' | xargs shellcheck -e SC1091 && echo 'shellcheck: ok'; \
 	else echo 'shellcheck: skipped, not installed'; fi
+	@testdata/binding-table | diff -u docs/binding.md - || { echo 'docs/binding.md is out of date: make binding-doc' >&2; exit 1; }
 
-api-coverage: ## List the libostree functions that are bound and those that are not
+api-coverage: ## List the libostree functions that are not bound, and why; fail where a reason is missing
 	@testdata/api-coverage
+
+binding-doc: ## Write docs/binding.md, C functions and their Go methods, from the // C: lines
+	testdata/binding-table > docs/binding.md
 
 demo: deps build ## Pull, deploy, update and prune a sample image in a temporary sysroot
 	testdata/demo/run
