@@ -1,0 +1,183 @@
+package ocidir
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+// ErrNotLayout is returned for a directory that holds other things than an OCI layout.
+var ErrNotLayout = errors.New("not an OCI image layout")
+
+// maxDocument is the largest index or manifest that is read, in bytes.
+const maxDocument = 4 << 20
+
+const blobDir = ocispec.ImageBlobsDir + "/sha256"
+
+// Dir is an open layout. It is safe for concurrent use, also by several processes.
+type Dir struct {
+	path   string
+	fd     int // of the directory itself
+	blobs  int // of blobs/sha256
+	noSync bool
+}
+
+// Options of Create and Open; nil is the zero value.
+type Options struct {
+	// NoSync leaves it to the kernel when things reach the disk: for directories that do not outlive the process.
+	NoSync bool
+}
+
+// Create opens the layout at path, which is made if it does not exist; its parent must. A directory that exists must be empty or
+// a layout. The result must be closed.
+func Create(path string, opts *Options) (*Dir, error) {
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	marker := filepath.Join(path, ocispec.ImageLayoutFile)
+	switch _, err := os.Lstat(marker); {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := emptyEnough(path); err != nil {
+			return nil, err
+		}
+		if err := os.MkdirAll(filepath.Join(path, blobDir), 0o755); err != nil {
+			return nil, err
+		}
+		if err := writeMarker(path, marker); err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	}
+	return Open(path, opts)
+}
+
+// writeMarker writes the file oci-layout. It is renamed into place: several processes may make one layout.
+func writeMarker(path, marker string) error {
+	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err != nil {
+		return err
+	}
+	temp := filepath.Join(path, blobDir, ".tmp-"+rand.Text())
+	if err := os.WriteFile(temp, layout, 0o644); err != nil {
+		return errors.Join(err, os.RemoveAll(temp))
+	}
+	return os.Rename(temp, marker)
+}
+
+// emptyEnough accepts an empty directory, and one that another Create has begun.
+func emptyEnough(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != ocispec.ImageBlobsDir && e.Name() != ocispec.ImageLayoutFile {
+			return fmt.Errorf("%s: %w: it is not empty and has no file %s", path, ErrNotLayout, ocispec.ImageLayoutFile)
+		}
+	}
+	return nil
+}
+
+// Open opens a layout that exists. The result must be closed.
+func Open(path string, opts *Options) (*Dir, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	text, err := os.ReadFile(filepath.Join(path, ocispec.ImageLayoutFile))
+	if err != nil {
+		return nil, err
+	}
+	var layout ocispec.ImageLayout
+	if err := json.Unmarshal(text, &layout); err != nil || layout.Version != ocispec.ImageLayoutVersion {
+		return nil, fmt.Errorf("%s: %w: file %s is not of version %s", path, ErrNotLayout, ocispec.ImageLayoutFile, ocispec.ImageLayoutVersion)
+	}
+	d := &Dir{path: path, fd: -1, blobs: -1, noSync: opts.NoSync}
+	if d.fd, err = unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	if err := os.MkdirAll(filepath.Join(path, blobDir), 0o755); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	if d.blobs, err = unix.Openat(d.fd, blobDir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "open", Path: filepath.Join(path, blobDir), Err: err}, d.Close())
+	}
+	return d, nil
+}
+
+// Path is what the layout was opened with.
+func (d *Dir) Path() string { return d.path }
+
+// Close releases the directory; writers must be done.
+func (d *Dir) Close() error {
+	var errs []error
+	for _, fd := range []*int{&d.fd, &d.blobs} {
+		if *fd >= 0 {
+			errs = append(errs, unix.Close(*fd))
+			*fd = -1
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Has reports whether the blob is there, with the size that its descriptor states.
+func (d *Dir) Has(desc ocispec.Descriptor) bool {
+	name, err := blobName(desc.Digest)
+	if err != nil {
+		return false
+	}
+	var st unix.Stat_t
+	return unix.Fstatat(d.blobs, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == desc.Size
+}
+
+// Open opens a blob for reading; its content is not compared with its digest.
+func (d *Dir) Open(dgst digest.Digest) (*os.File, error) {
+	name, err := blobName(dgst)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Openat(d.blobs, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open blob", Path: dgst.String(), Err: err}
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// ReadDocument returns a blob of at most 4 MiB whose digest has been compared.
+func (d *Dir) ReadDocument(dgst digest.Digest) (_ []byte, err error) {
+	f, err := d.Open(dgst)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	data, err := io.ReadAll(io.LimitReader(f, maxDocument+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxDocument:
+		return nil, fmt.Errorf("blob %s is larger than %d bytes", dgst, maxDocument)
+	case digest.FromBytes(data) != dgst:
+		return nil, fmt.Errorf("blob %s does not have its digest but %s", dgst, digest.FromBytes(data))
+	}
+	return data, nil
+}
+
+// blobName is the name below blobs/sha256; other algorithms are refused.
+func blobName(dgst digest.Digest) (string, error) {
+	if err := dgst.Validate(); err != nil {
+		return "", fmt.Errorf("blob %q: %w", string(dgst), err)
+	}
+	if dgst.Algorithm() != digest.SHA256 {
+		return "", fmt.Errorf("blob %s: only sha256 is supported", dgst)
+	}
+	return dgst.Encoded(), nil
+}

@@ -1,0 +1,148 @@
+package ocidir
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+)
+
+// Index returns what index.json holds; a layout without one is empty.
+func (d *Dir) Index() (*ocispec.Index, error) {
+	index := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	file := filepath.Join(d.path, ocispec.ImageIndexFile)
+	if fi, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return index, nil
+	} else if err != nil {
+		return nil, err
+	} else if fi.Size() > maxDocument {
+		return nil, fmt.Errorf("%s is larger than %d bytes", file, maxDocument)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(text, index); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return index, nil
+}
+
+// WriteImage stores config and manifest, the latter with the former's descriptor in it, and names the image in the index as
+// SetImage does. It returns the descriptor of the manifest.
+func (d *Dir) WriteImage(ctx context.Context, manifest *ocispec.Manifest, config *ocispec.Image, tag string) (ocispec.Descriptor, error) {
+	text, err := json.Marshal(config)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	m := *manifest
+	if m.Config, err = d.WriteBytes(ocispec.MediaTypeImageConfig, text); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	if text, err = json.Marshal(&m); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc, err := d.WriteBytes(ocispec.MediaTypeImageManifest, text)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	desc.Platform = &ocispec.Platform{
+		Architecture: config.Architecture, OS: config.OS, Variant: config.Variant, OSVersion: config.OSVersion, OSFeatures: config.OSFeatures,
+	}
+	return desc, d.SetImage(ctx, desc, tag)
+}
+
+// SetImage puts a manifest into the index, when everything written before is on disk. With a tag it takes the place of what had
+// that tag; without one it becomes the only image of the layout, as in ostree-rs-ext. Blobs that nothing names any more stay.
+func (d *Dir) SetImage(ctx context.Context, manifest ocispec.Descriptor, tag string) error {
+	if err := d.sync(); err != nil {
+		return err
+	}
+	if err := d.lock(ctx); err != nil {
+		return err
+	}
+	defer func() { _ = unix.Flock(d.fd, unix.LOCK_UN) }()
+	index := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
+	if tag != "" {
+		var err error
+		if index, err = d.Index(); err != nil {
+			return err
+		}
+		index.Manifests = slices.DeleteFunc(index.Manifests, func(m ocispec.Descriptor) bool {
+			return m.Annotations[ocispec.AnnotationRefName] == tag
+		})
+		manifest.Annotations = map[string]string{ocispec.AnnotationRefName: tag}
+	}
+	index.Manifests = append(index.Manifests, manifest)
+	text, err := json.Marshal(index)
+	if err != nil {
+		return err
+	}
+	return d.replace(ocispec.ImageIndexFile, text)
+}
+
+// lock waits for other writers of the index.
+func (d *Dir) lock(ctx context.Context) error {
+	for {
+		err := unix.Flock(d.fd, unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EINTR):
+			continue
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return &os.PathError{Op: "lock", Path: d.path, Err: err}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// replace writes a file of the layout whole or not at all.
+func (d *Dir) replace(name string, data []byte) (err error) {
+	temp := "." + name + "-" + rand.Text()
+	fd, err := unix.Openat(d.fd, temp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return &os.PathError{Op: "create", Path: filepath.Join(d.path, temp), Err: err}
+	}
+	f := os.NewFile(uintptr(fd), temp)
+	_, err = f.Write(data)
+	if err == nil && !d.noSync {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		if err = unix.Renameat(d.fd, temp, d.fd, name); err != nil {
+			err = &os.PathError{Op: "rename", Path: filepath.Join(d.path, name), Err: err}
+		}
+	}
+	if err != nil {
+		return errors.Join(err, unix.Unlinkat(d.fd, temp, 0))
+	}
+	if d.noSync {
+		return nil
+	}
+	return unix.Fsync(d.fd)
+}
+
+func (d *Dir) sync() error {
+	if d.noSync {
+		return nil
+	}
+	if err := unix.Syncfs(d.blobs); err != nil {
+		return &os.PathError{Op: "sync", Path: d.path, Err: err}
+	}
+	return nil
+}
