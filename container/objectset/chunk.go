@@ -1,14 +1,17 @@
 package objectset
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/container/internal/work"
+	"github.com/ostree-container/ostree-container/container/layer"
 )
 
 // ImportChunk reads a layer of content objects and stores them. The result is the commit of the layer, not stored yet: a tree whose
@@ -24,13 +27,9 @@ func ImportChunk(ctx context.Context, store *objstore.Store, pool *work.Pool, r 
 	if err := s.group.Wait(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(sums, func(a, b object.Checksum) int { return slices.Compare(a[:], b[:]) })
 	tree := &object.DirTree{Files: make([]object.FileEntry, len(sums))}
 	for i, sum := range sums {
 		tree.Files[i] = object.FileEntry{Name: sum.String(), Sum: sum}
-		if i > 0 && sums[i-1] == sum {
-			return nil, formatError("Duplicate object: %s", sum)
-		}
 	}
 	c := &object.Commit{}
 	if c.Tree, err = store.DirTree(ctx, tree); err != nil {
@@ -41,11 +40,19 @@ func ImportChunk(ctx context.Context, store *objstore.Store, pool *work.Pool, r 
 	return c, err
 }
 
+// maxObjects is how many objects one chunk may hold: it becomes one directory.
+const maxObjects = 1_000_000
+
+// chunk returns the sorted checksums of all content objects.
 func (s *scanner) chunk() ([]object.Checksum, error) {
 	var sums []object.Checksum
+	check := 1024 // at which length duplicates are looked for
 	for {
 		m, err := s.next()
 		if errors.Is(err, io.EOF) {
+			if err := uniqueSorted(sums); err != nil {
+				return nil, err
+			}
 			return sums, s.finish()
 		} else if err != nil {
 			return nil, err
@@ -59,10 +66,29 @@ func (s *scanner) chunk() ([]object.Checksum, error) {
 				sums = append(sums, m.sum)
 			}
 		}
+		// Each doubling costs one sort, and what is held is at most twice the distinct objects.
+		if err == nil && len(sums) == check {
+			err = uniqueSorted(sums)
+			check *= 2
+		}
+		if err == nil && len(sums) > maxObjects {
+			err = fmt.Errorf("%w: more than %d objects", layer.ErrLimit, maxObjects)
+		}
 		if err != nil {
 			return nil, atEntry(s.group.Ctx, m.header.Name, err)
 		}
 	}
+}
+
+// uniqueSorted sorts checksums and refuses one that is there twice.
+func uniqueSorted(sums []object.Checksum) error {
+	slices.SortFunc(sums, func(a, b object.Checksum) int { return bytes.Compare(a[:], b[:]) })
+	for i, sum := range sums {
+		if i > 0 && sums[i-1] == sum {
+			return formatError("Duplicate object: %s", sum)
+		}
+	}
+	return nil
 }
 
 func (s *scanner) finish() error {

@@ -139,12 +139,60 @@ func (s *scanner) metadata(m *member) ([]byte, error) {
 	if sum := object.Sum(data); sum != m.sum {
 		return nil, formatError("Corrupted metadata object; checksum expected=%s actual=%s", m.sum, sum)
 	}
-	if m.kind == "dirtree" {
-		if _, err := object.DecodeDirTree(data); err != nil {
-			return nil, formatError("%s.%s: %v", m.sum, m.kind, err)
-		}
+	switch m.kind {
+	case "dirtree":
+		err = object.CheckDirTree(data)
+	case "dirmeta":
+		err = object.CheckDirMeta(data)
+	case "commit":
+		err = checkCommit(data)
+	}
+	if err != nil {
+		return nil, formatError("%s.%s: %v", m.sum, m.kind, err)
 	}
 	return data, nil
+}
+
+// checkCommit refuses a commit object whose structure is not what libostree's fsck wants: ostree_validate_structureof_commit.
+func checkCommit(data []byte) error {
+	v, err := normalVariant(ostree.ObjectCommit.VariantType(), data)
+	if err != nil {
+		return err
+	}
+	if _, err := ostree.ParseCommit(v); err != nil {
+		return err
+	}
+	return checkKeys(v.Child(0))
+}
+
+// normalVariant reads a value that has to be in normal form: GLib, and so fsck, takes what is not for another value.
+func normalVariant(typ string, data []byte) (*ostree.Variant, error) {
+	v, err := ostree.VariantFromBytes(typ, data)
+	if err != nil {
+		return nil, err
+	}
+	if !v.IsNormalForm() {
+		return nil, fmt.Errorf("not in normal form as %s", typ)
+	}
+	return v, nil
+}
+
+// maxKeys is how many keys a dictionary of metadata may have; real ones have a dozen.
+const maxKeys = 4096
+
+// checkKeys refuses a dictionary in which a key is there twice: of two readers each may see another value.
+func checkKeys(dict *ostree.Variant) error {
+	if n := dict.Len(); n > maxKeys {
+		return fmt.Errorf("%d metadata keys, at most %d are taken", n, maxKeys)
+	}
+	seen := map[string]bool{}
+	for _, key := range dict.Keys() {
+		if seen[key] {
+			return fmt.Errorf("metadata key %q is there twice", key)
+		}
+		seen[key] = true
+	}
+	return nil
 }
 
 func (s *scanner) detached(m *member, commit object.Checksum) ([]byte, error) {
@@ -152,8 +200,15 @@ func (s *scanner) detached(m *member, commit object.Checksum) ([]byte, error) {
 		return nil, formatError("Expected commitmeta object %s, found %s", commit, m.sum)
 	}
 	data, err := s.read(m, maxMetadata)
-	if data == nil && err == nil {
-		data = []byte{}
+	if err != nil {
+		return nil, err
 	}
-	return data, err
+	v, err := normalVariant("a{sv}", data)
+	if err == nil {
+		err = checkKeys(v)
+	}
+	if err != nil {
+		return nil, formatError("%s.%s: %v", m.sum, m.kind, err)
+	}
+	return data, nil
 }

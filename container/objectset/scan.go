@@ -24,6 +24,9 @@ const (
 	maxXattrsTotal = 64 << 20 // all sets of attributes that later files may refer to
 )
 
+// maxMembers is how many members a layer may have: a commit layer has the objects and, as hardlinks, the files that they are.
+const maxMembers = 4_000_000
+
 const (
 	repoPrefix = "sysroot/ostree/repo/"
 	maxTarget  = 4095
@@ -42,6 +45,7 @@ type scanner struct {
 	group *work.Group
 	tr    *tar.Reader
 
+	members     int64 // of the tar, so far
 	xattrs      map[object.Checksum][]object.Xattr
 	xattrsTotal int
 	pending     *pendingXattrs
@@ -76,6 +80,9 @@ func (s *scanner) next() (*member, error) {
 		if s.group.Ctx.Err() != nil {
 			return nil, context.Cause(s.group.Ctx)
 		}
+		if s.members++; s.members > maxMembers {
+			return nil, &layer.EntryError{Entry: h.Name, Err: fmt.Errorf("%w: more than %d members", layer.ErrLimit, maxMembers)}
+		}
 		if h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
@@ -94,8 +101,21 @@ func (s *scanner) next() (*member, error) {
 			continue
 		}
 		m.header = h
+		if isSparse(h) { // an object of any size, at no cost for who made it
+			return nil, &layer.EntryError{Entry: h.Name, Err: formatError("%s.%s is sparse", m.sum, m.kind)}
+		}
 		return m, nil
 	}
+}
+
+// isSparse reports whether the tar leaves out parts of the content.
+func isSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // parseMember reads objects/XX/REST.KIND or xattrs/CHECKSUM; anything else is nil.
@@ -163,7 +183,7 @@ func (s *scanner) readXattrs(m *member) ([]object.Xattr, object.Checksum, error)
 	if err != nil {
 		return nil, object.Checksum{}, err
 	}
-	xattrs, err := object.DecodeXattrs(data)
+	xattrs, err := object.ParseXattrs(data)
 	if err != nil {
 		return nil, object.Checksum{}, formatError("%v", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/ostree-container/ostree-container/container/internal/gvariant"
 )
@@ -221,8 +223,9 @@ func appendElemOffsets(b []byte, start int, ends ...int) []byte {
 
 var errNotNormal = errors.New("not a dirtree in normal form")
 
-// DecodeDirTree reads a dirtree object. Names and order are checked as libostree's fsck does, so that what is built on it is
-// sound: names are not empty, not "." or "..", hold no slash, and are strictly sorted.
+// DecodeDirTree reads a dirtree object. What is built on it relies on its names, so they are checked more strictly than libostree
+// does: they are valid UTF-8, not empty, not "." or "..", at most 255 bytes without a slash, each list is strictly sorted, and no
+// name is in both.
 func DecodeDirTree(data []byte) (*DirTree, error) {
 	members, err := splitFrames(data, 2, 1)
 	if err != nil {
@@ -239,13 +242,17 @@ func DecodeDirTree(data []byte) (*DirTree, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.Files[i].Name, err = entryName(parts[0]); err != nil {
+		f := &t.Files[i]
+		if f.Name, err = entryName(parts[0]); err != nil {
 			return nil, err
 		}
-		if len(parts[1]) != sha256.Size || i > 0 && t.Files[i-1].Name >= t.Files[i].Name {
-			return nil, errNotNormal
+		if len(parts[1]) != sha256.Size {
+			return nil, fmt.Errorf("checksum of file %q has %d bytes", f.Name, len(parts[1]))
 		}
-		t.Files[i].Sum = Checksum(parts[1])
+		f.Sum = Checksum(parts[1])
+		if i > 0 && t.Files[i-1].Name >= f.Name {
+			return nil, orderError("file", t.Files[i-1].Name, f.Name)
+		}
 	}
 	dirs, err := splitArray(members[1])
 	if err != nil {
@@ -257,27 +264,53 @@ func DecodeDirTree(data []byte) (*DirTree, error) {
 		if err != nil {
 			return nil, err
 		}
-		if t.Dirs[i].Name, err = entryName(parts[0]); err != nil {
+		d := &t.Dirs[i]
+		if d.Name, err = entryName(parts[0]); err != nil {
 			return nil, err
 		}
-		if len(parts[1]) != sha256.Size || len(parts[2]) != sha256.Size || i > 0 && t.Dirs[i-1].Name >= t.Dirs[i].Name {
-			return nil, errNotNormal
+		if len(parts[1]) != sha256.Size || len(parts[2]) != sha256.Size {
+			return nil, fmt.Errorf("checksums of directory %q have %d and %d bytes", d.Name, len(parts[1]), len(parts[2]))
 		}
-		t.Dirs[i].Tree, t.Dirs[i].Meta = Checksum(parts[1]), Checksum(parts[2])
+		d.Tree, d.Meta = Checksum(parts[1]), Checksum(parts[2])
+		if i > 0 && t.Dirs[i-1].Name >= d.Name {
+			return nil, orderError("directory", t.Dirs[i-1].Name, d.Name)
+		}
+	}
+	for i, j := 0, 0; i < len(t.Files) && j < len(t.Dirs); {
+		switch strings.Compare(t.Files[i].Name, t.Dirs[j].Name) {
+		case 0:
+			return nil, fmt.Errorf("%q is both a file and a directory", t.Dirs[j].Name)
+		case -1:
+			i++
+		default:
+			j++
+		}
 	}
 	return t, nil
+}
+
+func orderError(what, before, name string) error {
+	if before == name {
+		return fmt.Errorf("%s %q is there twice", what, name)
+	}
+	return fmt.Errorf("%s %q is not sorted: it follows %q", what, name, before)
 }
 
 // maxName is how long a name may be on Linux, in bytes.
 const maxName = 255
 
 func entryName(b []byte) (string, error) {
-	if len(b) < 2 || b[len(b)-1] != 0 || bytes.IndexByte(b, 0) != len(b)-1 || bytes.IndexByte(b, '/') >= 0 {
+	if len(b) == 0 || bytes.IndexByte(b, 0) != len(b)-1 {
 		return "", errNotNormal
 	}
 	name := string(b[:len(b)-1])
-	if name == "." || name == ".." || len(name) > maxName {
-		return "", errNotNormal
+	switch {
+	case name == "" || name == "." || name == ".." || strings.IndexByte(name, '/') >= 0:
+		return "", fmt.Errorf("invalid name %q", name)
+	case !utf8.ValidString(name):
+		return "", fmt.Errorf("name %q is not valid UTF-8", name)
+	case len(name) > maxName:
+		return "", fmt.Errorf("name of %d bytes, at most %d are possible: %q", len(name), maxName, name)
 	}
 	return name, nil
 }
