@@ -291,12 +291,8 @@ func (f *fetcher) finishBase(ctx context.Context, l *LayerState) error {
 		return err
 	}
 	if f.commit.Detached != nil {
-		detached, err := ostree.VariantFromBytes("a{sv}", f.commit.Detached)
-		if err != nil {
+		if err := f.mergeDetached(ctx, sum.String(), f.commit.Detached); err != nil {
 			return fmt.Errorf("detached metadata of commit %s: %w", sum, err)
-		}
-		if err := f.repo.WriteDetachedMetadata(ctx, sum.String(), detached); err != nil {
-			return err
 		}
 	}
 	if _, state, err := f.repo.LoadCommit(ctx, sum.String()); err != nil {
