@@ -14,8 +14,8 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 BIN      = bin/ostree-container
 VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-# libisal makes gunzip several times faster; without it pure Go does the job.
-TAGS     = containers_image_openpgp$(shell pkg-config --exists libisal 2>/dev/null && echo ,isal)
+# libisal makes gunzip several times faster, libdeflate gzip; without them pure Go does the job.
+TAGS     = containers_image_openpgp$(shell pkg-config --exists libisal 2>/dev/null && echo ,isal)$(shell pkg-config --exists libdeflate 2>/dev/null && echo ,libdeflate)
 LDFLAGS  = -X main.version=$(VERSION)
 PACKAGES = ./...
 SUDO     = $(if $(filter 0,$(shell id -u)),,sudo)

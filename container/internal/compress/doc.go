@@ -11,4 +11,7 @@
 //
 // Deflate is decoded by klauspost/compress, or by ISA-L where the program is
 // built with the tag "isal" (see package igzip).
+//
+// A [Writer] goes the other way. Streams are cut into pieces of a fixed size, which a [Pool] compresses on all processors: the
+// result depends on the stream alone. gzip has one member, made of pieces by package deflate; zstd has a frame for each piece.
 package compress
