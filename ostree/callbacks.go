@@ -16,6 +16,9 @@ func goStreamRead(h C.uintptr_t, buf unsafe.Pointer, n C.int64_t) C.int64_t {
 	return C.int64_t(cgo.Handle(h).Value().(*streamReader).fill(unsafe.Slice((*byte)(buf), int(n))))
 }
 
+//export goStreamRelease
+func goStreamRelease(h C.uintptr_t) { cgo.Handle(h).Delete() }
+
 //export goStringPair
 func goStringPair(h C.uintptr_t, k, v *C.char) {
 	cgo.Handle(h).Value().(*stringPairs).add(C.GoString(k), C.GoString(v))
@@ -35,6 +38,15 @@ func goObjectName(h C.uintptr_t, checksum *C.char, objtype C.int) {
 type objectNames struct {
 	fn func(checksum string, t ObjectType)
 }
+
+//export goObjectSize
+func goObjectSize(h C.uintptr_t, checksum *C.char, objtype C.int, unpacked, archived C.uint64_t) {
+	l := cgo.Handle(h).Value().(*objectSizes)
+	l.list = append(l.list, ObjectSize{ObjectName{C.GoString(checksum), ObjectType(objtype)}, uint64(unpacked), uint64(archived)})
+}
+
+// objectSizes collects what goObjectSize is called with.
+type objectSizes struct{ list []ObjectSize }
 
 // goFilter decides on an entry; the owner and mode in info may change.
 //

@@ -268,7 +268,7 @@ func (s *Sysroot) StageOverlayInitrd(ctx context.Context, fd int) (checksum stri
 }
 
 // ChangeFinalization locks a staged deployment against being finished at shutdown, or unlocks a
-// locked one. Needs libostree 2023.8.
+// locked one; one that is not staged is an error. Needs libostree 2023.8.
 //
 // C: ostree_sysroot_change_finalization
 func (s *Sysroot) ChangeFinalization(ctx context.Context, d *Deployment) error {
@@ -276,6 +276,9 @@ func (s *Sysroot) ChangeFinalization(ctx context.Context, d *Deployment) error {
 	fn := symbol(features[FeatureFinalizationLock].symbol)
 	if fn == nil {
 		return unsupported(op, FeatureFinalizationLock)
+	}
+	if d != nil && !d.IsStaged() { // libostree aborts
+		return fmt.Errorf("%s %s: %w: not staged", op, d.Path(), ErrInvalidArgument)
 	}
 	return s.deploymentOp(ctx, op, d, func(_ *C.GCancellable, e **C.GError) C.gboolean {
 		return C.shim_sysroot_change_finalization(fn, s.c(), d.c(), e)

@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"unsafe"
@@ -75,6 +77,24 @@ func (s *Sysroot) BootedDeployment() (d *Deployment) {
 	return d
 }
 
+// RequireBootedDeployment is BootedDeployment that returns ErrNotBooted instead of nil, and ErrNotLoaded.
+//
+// C: ostree_sysroot_require_booted_deployment
+func (s *Sysroot) RequireBootedDeployment() (d *Deployment, err error) {
+	const op = "find booted deployment"
+	if err := s.checkLoaded(op); err != nil {
+		return nil, err
+	}
+	err = callFast(context.Background(), op, func(e **C.GError) C.gboolean {
+		d = s.refDeployment(C.ostree_sysroot_require_booted_deployment(s.c(), e))
+		return gbool(d != nil)
+	}, s.handle())
+	if err != nil && !errors.Is(err, ErrClosed) {
+		err = fmt.Errorf("%w: %w", ErrNotBooted, err)
+	}
+	return d, err
+}
+
 // StagedDeployment returns the deployment to be finished at shutdown, nil if there is none, or before Load.
 //
 // C: ostree_sysroot_get_staged_deployment
@@ -123,6 +143,56 @@ func (s *Sysroot) QueryDeploymentsFor(stateroot string) (pending, rollback *Depl
 		pending, rollback = s.takeDeployment(p), s.takeDeployment(r)
 	})
 	return pending, rollback
+}
+
+// DeploymentName is what tells deployments apart, for NewDeployment.
+type DeploymentName struct {
+	Stateroot    string // osname
+	Checksum     string // of the commit, 64 hex digits
+	DeploySerial int    // from 0; tells deployments of one commit in one stateroot apart
+	BootChecksum string // of kernel and initramfs, 64 hex digits; "" for none
+	BootSerial   int    // -1 for one not written yet
+	Index        int    // place in boot order; -1 for one not written yet
+}
+
+// NewDeployment returns a deployment that is not in the sysroot, for example to compare with, or to find
+// paths. Nothing is written.
+//
+// C: ostree_deployment_new
+func (s *Sysroot) NewDeployment(n DeploymentName) (*Deployment, error) {
+	const op = "new deployment"
+	err := errors.Join(checkStateroot(n.Stateroot), ValidateChecksum(n.Checksum))
+	if n.BootChecksum != "" {
+		err = errors.Join(err, ValidateChecksum(n.BootChecksum))
+	}
+	for _, i := range []int{n.DeploySerial, n.BootSerial + 1, n.Index + 1} {
+		if i < 0 || i > math.MaxInt32 {
+			err = errors.Join(err, fmt.Errorf("%w: number out of range in %+v", ErrInvalidArgument, n))
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	var a arena
+	defer a.free()
+	return s.takeDeployment(C.ostree_deployment_new(C.int(n.Index), a.str(n.Stateroot), a.str(n.Checksum),
+		C.int(n.DeploySerial), a.opt(n.BootChecksum), C.int(n.BootSerial))), nil
+}
+
+// SetIndex changes the place in boot order, in memory.
+//
+// C: ostree_deployment_set_index
+func (d *Deployment) SetIndex(i int) {
+	defer runtime.KeepAlive(d)
+	C.ostree_deployment_set_index(d.c(), C.int(max(-1, min(i, math.MaxInt32))))
+}
+
+// SetBootSerial changes the boot serial, in memory; -1 for none.
+//
+// C: ostree_deployment_set_bootserial
+func (d *Deployment) SetBootSerial(n int) {
+	defer runtime.KeepAlive(d)
+	C.ostree_deployment_set_bootserial(d.c(), C.int(max(-1, min(n, math.MaxInt32))))
 }
 
 // Index returns the place in boot order, from 0; -1 for one not written yet.
@@ -226,6 +296,36 @@ func (d *Deployment) Path() (path string) {
 	return path
 }
 
+// Dir returns the deployment's directory with the sysroot's path before it. Prefer Path with Sysroot.FD where
+// the sysroot may be moved.
+//
+// C: ostree_sysroot_get_deployment_directory
+func (d *Deployment) Dir() (dir string) {
+	defer runtime.KeepAlive(d)
+	d.sysroot.with(func(c *C.OstreeSysroot) {
+		f := C.ostree_sysroot_get_deployment_directory(c, d.c())
+		defer C.g_object_unref(C.gpointer(unsafe.Pointer(f)))
+		dir = filePath(f)
+	})
+	return dir
+}
+
+// DeploymentOriginPath returns the path of the origin file of the deployment in the directory dir.
+//
+// C: ostree_sysroot_get_deployment_origin_path
+func DeploymentOriginPath(dir string) (string, error) {
+	var a arena
+	defer a.free()
+	f := newFile(&a, dir)
+	defer C.g_object_unref(C.gpointer(unsafe.Pointer(f)))
+	if a.err != nil || filepath.Dir(filepath.Clean(dir)) == filepath.Clean(dir) { // the root has no parent
+		return "", fmt.Errorf("path of origin: %w: %q", ErrInvalidArgument, dir)
+	}
+	o := C.ostree_sysroot_get_deployment_origin_path(f)
+	defer C.g_object_unref(C.gpointer(unsafe.Pointer(o)))
+	return filePath(o), nil
+}
+
 // OriginPath returns the path of the origin file relative to the sysroot.
 //
 // C: ostree_deployment_get_origin_relpath
@@ -260,9 +360,27 @@ func (d *Deployment) SetOrigin(origin *keyfile.File) error {
 	return nil
 }
 
+// RemoveTransientState deletes from an origin what is not carried over to the next deployment: the group
+// "libostree-transient", and "unlocked" and "override-commit" of the group "origin".
+//
+// C: ostree_deployment_origin_remove_transient_state
+func RemoveTransientState(origin *keyfile.File) (*keyfile.File, error) {
+	const op = "remove transient state of origin"
+	k, err := keyFileToC(origin)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	if k == nil {
+		return nil, nil
+	}
+	defer keyFileFree(k)
+	C.ostree_deployment_origin_remove_transient_state(k)
+	return keyFileFromC(k)
+}
+
 // BootConfig returns a key of the boot loader entry ("title", "options", "linux", "initrd", ...); "" if it is not there.
 //
-// C: ostree_bootconfig_parser_get
+// C: ostree_deployment_get_bootconfig, ostree_bootconfig_parser_get
 func (d *Deployment) BootConfig(key string) string {
 	var a arena
 	defer a.free()
@@ -321,23 +439,6 @@ func (d *Deployment) IsFinalizationLocked() bool {
 	}
 	defer runtime.KeepAlive(d)
 	return C.shim_deployment_bool(fn, d.c()) != 0
-}
-
-// CanSoftReboot reports whether a reboot of user space alone can switch to the deployment. Needs libostree 2025.3.
-//
-// C: ostree_sysroot_deployment_can_soft_reboot
-func (d *Deployment) CanSoftReboot() (bool, error) {
-	const op = "can soft reboot"
-	fn := symbol(features[FeatureSoftReboot].symbol)
-	if fn == nil {
-		return false, unsupported(op, FeatureSoftReboot)
-	}
-	var can bool
-	defer runtime.KeepAlive(d)
-	if !d.sysroot.withLoaded(func(c *C.OstreeSysroot) { can = C.shim_sysroot_deployment_bool(fn, c, d.c()) != 0 }) {
-		return false, fmt.Errorf("%s: %w", op, ErrNotLoaded)
-	}
-	return can, nil
 }
 
 // checkStateroot refuses names that would not be one directory.

@@ -29,7 +29,7 @@ type DiffModified struct {
 
 // Diff compares the trees of two commits; from "" stands for an empty tree. Both are as in ResolveRev.
 //
-// C: ostree_diff_dirs_with_options
+// C: ostree_diff_dirs_with_options, ostree_diff_item_unref
 func (r *Repo) Diff(ctx context.Context, from, to string, opts *DiffOptions) (*Diff, error) {
 	op := fmt.Sprintf("diff %s %s", from, to)
 	var a arena

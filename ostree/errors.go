@@ -47,6 +47,9 @@ var (
 	ErrTransactionActive = errors.New("ostree: a transaction is open on this repo")
 	// ErrNoTransaction is returned by Transaction methods after Commit or Abort.
 	ErrNoTransaction = errors.New("ostree: transaction is finished")
+	// ErrNotBooted is returned by Sysroot methods that need the sysroot of the running system, booted from
+	// one of its deployments.
+	ErrNotBooted = errors.New("ostree: not booted from a deployment")
 	// ErrNotLoaded is returned by Sysroot methods that need Load first.
 	ErrNotLoaded = errors.New("ostree: sysroot is not loaded")
 )

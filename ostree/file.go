@@ -19,6 +19,7 @@ type File struct {
 
 	h      handle // the GInputStream; unset for a symlink
 	stream bool
+	src    *streamReader // what the stream reads from, where that is Go's
 	left   int64
 	mu     sync.Mutex
 	err    error
@@ -44,8 +45,14 @@ func (r *Repo) LoadFile(ctx context.Context, checksum string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newLoadedFile(op, in, info, xattrs)
+}
+
+// newLoadedFile takes over what a C function gave; in is NULL for a symlink.
+func newLoadedFile(op string, in *C.GInputStream, info *C.GFileInfo, xattrs *C.GVariant) (*File, error) {
 	defer C.g_object_unref(C.gpointer(unsafe.Pointer(info)))
 	f := &File{Info: fileInfo(info)}
+	var err error
 	if in != nil {
 		f.h.own(unsafe.Pointer(in), objectUnref)
 		f.stream, f.left = true, f.Info.Size
@@ -88,12 +95,10 @@ func (f *File) Read(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
-	var n C.gssize
-	err := callFast(context.Background(), "read file object", func(e **C.GError) C.gboolean {
-		n = C.g_input_stream_read((*C.GInputStream)(f.h.ptr), unsafe.Pointer(&p[0]), C.gsize(min(int64(len(p)), f.left)), nil, e)
-		return gbool(n >= 0)
-	}, &f.h)
-	runtime.KeepAlive(p)
+	n, err := readStream(&f.h, p[:min(int64(len(p)), f.left)])
+	if f.src != nil {
+		err = f.src.result("read file object", err)
+	}
 	if err == nil && n == 0 {
 		err = fmt.Errorf("read file object: %w", io.ErrUnexpectedEOF)
 	}
@@ -102,7 +107,18 @@ func (f *File) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	f.left -= int64(n)
-	return int(n), nil
+	return n, nil
+}
+
+// readStream reads into p, which is not empty, from the GInputStream of h: 0 at the end.
+func readStream(h *handle, p []byte) (int, error) {
+	var n C.gssize
+	err := callFast(context.Background(), "read file object", func(e **C.GError) C.gboolean {
+		n = C.g_input_stream_read((*C.GInputStream)(h.ptr), unsafe.Pointer(&p[0]), C.gsize(len(p)), nil, e)
+		return gbool(n >= 0)
+	}, h)
+	runtime.KeepAlive(p)
+	return max(int(n), 0), err
 }
 
 // FD returns the descriptor that content is read from, at its start as long as nothing was read:

@@ -6,11 +6,16 @@ import "C"
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
+	"strings"
 	"unsafe"
 )
 
 // KernelArgs is a kernel command line: "key" or "key=value" arguments in order; a key may be there
 // several times. Not safe for concurrent use.
+//
+// C: ostree_kernel_args_free
 type KernelArgs struct{ h handle }
 
 func takeKernelArgs(p *C.OstreeKernelArgs) *KernelArgs {
@@ -26,13 +31,23 @@ func kargsFree(p unsafe.Pointer) { C.ostree_kernel_args_free((*C.OstreeKernelArg
 // C: ostree_kernel_args_new
 func NewKernelArgs() *KernelArgs { return takeKernelArgs(C.ostree_kernel_args_new()) }
 
-// ParseKernelArgs splits a command line at each space, up to the first NUL. Two spaces have an empty argument between them.
+// ParseKernelArgs splits a command line at each space, up to the first NUL. Two spaces have an empty argument between them. Since
+// libostree 2024.5 a part in double quotes stays together, quotes included, there are no empty arguments, and what is
+// appended is split as well.
 //
 // C: ostree_kernel_args_from_string
 func ParseKernelArgs(options string) *KernelArgs {
 	var a arena
 	defer a.free()
-	return takeKernelArgs(C.ostree_kernel_args_from_string(a.str(options)))
+	return takeKernelArgs(C.ostree_kernel_args_from_string(a.str(closeQuote(options))))
+}
+
+// closeQuote ends a quote that is left open, on which libostree aborts from 2024.5 to 2026.1.
+func closeQuote(s string) string {
+	if strings.Count(s, `"`)%2 == 1 && AtLeast(2024, 5) && !AtLeast(2026, 2) {
+		s += `"`
+	}
+	return s
 }
 
 func (k *KernelArgs) c() *C.OstreeKernelArgs { return (*C.OstreeKernelArgs)(k.h.ptr) }
@@ -42,7 +57,7 @@ func (k *KernelArgs) with(op, arg string, fn func(arg *C.char, e **C.GError) C.g
 	op += " kernel argument " + arg
 	var a arena
 	defer a.free()
-	carg := a.str(arg)
+	carg := a.str(closeQuote(arg))
 	if a.err != nil {
 		return fmt.Errorf("%s: %w", op, a.err)
 	}
@@ -62,6 +77,82 @@ func (k *KernelArgs) Append(arg string) error {
 	})
 }
 
+// strings passes args and prefixes to fn, which edits; "" and NUL are errors, and then nothing is changed.
+func (k *KernelArgs) strings(op string, args, prefixes []string, fn func(args, prefixes **C.char)) error {
+	op += " kernel arguments"
+	var a arena
+	defer a.free()
+	closed := make([]string, len(args))
+	for i, s := range args {
+		closed[i] = closeQuote(s)
+	}
+	cargs, cprefixes := a.strv(closed), a.strv(append([]string{}, prefixes...))
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", op, a.err)
+	}
+	if slices.Contains(args, "") || slices.Contains(prefixes, "") {
+		return fmt.Errorf("%s: %w: empty", op, ErrInvalidArgument)
+	}
+	return callFast(context.Background(), op, func(**C.GError) C.gboolean {
+		fn(cargs, cprefixes)
+		return 1
+	}, &k.h)
+}
+
+// AppendArgv adds args at the end.
+//
+// C: ostree_kernel_args_append_argv
+func (k *KernelArgs) AppendArgv(args []string) error {
+	return k.strings("append", args, nil, func(args, _ **C.char) {
+		C.ostree_kernel_args_append_argv(k.c(), args)
+	})
+}
+
+// AppendArgvFiltered is AppendArgv that leaves out the args starting with one of prefixes.
+//
+// C: ostree_kernel_args_append_argv_filtered
+func (k *KernelArgs) AppendArgvFiltered(args, prefixes []string) error {
+	return k.strings("append", args, prefixes, func(args, prefixes **C.char) {
+		C.ostree_kernel_args_append_argv_filtered(k.c(), args, prefixes)
+	})
+}
+
+// AppendProcCmdline adds the arguments of the running kernel, from /proc/cmdline, but not those of the
+// boot loader, BOOT_IMAGE= and initrd=.
+//
+// C: ostree_kernel_args_append_proc_cmdline
+func (k *KernelArgs) AppendProcCmdline(ctx context.Context) error {
+	const op = "append kernel arguments of the running kernel"
+	b, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	line := strings.TrimRight(string(b), "\n")
+	if closed := closeQuote(line); closed != line {
+		return k.AppendArgvFiltered(ParseKernelArgs(closed).Strings(), []string{"BOOT_IMAGE=", "initrd="})
+	}
+	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.ostree_kernel_args_append_proc_cmdline(k.c(), c, e)
+	}, &k.h)
+}
+
+// ParseAppend splits a command line as ParseKernelArgs does, and adds its arguments at the end.
+//
+// C: ostree_kernel_args_parse_append
+func (k *KernelArgs) ParseAppend(options string) error {
+	const op = "append kernel arguments"
+	var a arena
+	defer a.free()
+	c := a.str(closeQuote(options))
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", op, a.err)
+	}
+	return callFast(context.Background(), op, func(**C.GError) C.gboolean {
+		C.ostree_kernel_args_parse_append(k.c(), c)
+		return 1
+	}, &k.h)
+}
+
 // AppendIfMissing adds arg unless its key is there, with whatever value.
 //
 // C: ostree_kernel_args_append_if_missing
@@ -79,6 +170,15 @@ func (k *KernelArgs) Replace(arg string) error {
 	return k.with("replace", arg, func(arg *C.char, _ **C.GError) C.gboolean {
 		C.ostree_kernel_args_replace(k.c(), arg)
 		return 1
+	})
+}
+
+// ReplaceArgv is Replace for each of args, in order.
+//
+// C: ostree_kernel_args_replace_argv
+func (k *KernelArgs) ReplaceArgv(args []string) error {
+	return k.strings("replace", args, nil, func(args, _ **C.char) {
+		C.ostree_kernel_args_replace_argv(k.c(), args)
 	})
 }
 

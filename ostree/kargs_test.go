@@ -1,6 +1,9 @@
 package ostree_test
 
 import (
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -45,9 +48,55 @@ func TestKernelArgs(t *testing.T) {
 		require.ErrorIs(t, k.Delete(bad), ostree.ErrInvalidArgument)
 	}
 	assert.Equal(t, "root=LABEL=y console=hvc0 a=b c fresh=1", k.String())
-	assert.Equal(t, []string{"a", "", "b"}, ostree.ParseKernelArgs("a  b").Strings())
+	quoted := ostree.ParseKernelArgs(`a  b="x y"`).Strings()
+	open := ostree.ParseKernelArgs(`a b="x y`)
+	require.NoError(t, open.Append(`c="`))
+	require.NoError(t, open.ParseAppend(`d "e`))
+	if ostree.AtLeast(2024, 5) {
+		assert.Equal(t, []string{"a", `b="x y"`}, quoted)
+		assert.Equal(t, "a", open.Strings()[0])
+		assert.Len(t, open.Strings(), 5)
+	} else {
+		assert.Equal(t, []string{"a", "", `b="x`, `y"`}, quoted)
+		assert.Equal(t, []string{"a", `b="x`, "y", `c="`, "d", `"e`}, open.Strings())
+	}
 	assert.Empty(t, ostree.NewKernelArgs().String())
 	assert.Empty(t, ostree.NewKernelArgs().Strings())
+}
+
+func TestKernelArgsLists(t *testing.T) {
+	t.Parallel()
+	k := ostree.ParseKernelArgs("a=1")
+	require.NoError(t, k.AppendArgv([]string{"b", "a=2"}))
+	require.NoError(t, k.AppendArgvFiltered([]string{"c=1", "BOOT_IMAGE=/x", "initrd=y", "d"}, []string{"BOOT_IMAGE=", "init"}))
+	require.NoError(t, k.ParseAppend("e f=1"))
+	assert.Equal(t, "a=1 a=2 b c=1 d e f=1", sorted(k))
+	require.NoError(t, k.ReplaceArgv([]string{"a=3", "g", "f=2"}))
+	assert.Equal(t, "a=3 b c=1 d e f=2 g", sorted(k))
+	require.NoError(t, k.AppendArgv(nil))
+	require.NoError(t, k.ReplaceArgv(nil))
+	for _, bad := range []string{"", "a\x00b"} {
+		require.ErrorIs(t, k.AppendArgv([]string{"x", bad}), ostree.ErrInvalidArgument)
+		require.ErrorIs(t, k.AppendArgvFiltered([]string{"x"}, []string{bad}), ostree.ErrInvalidArgument)
+		require.ErrorIs(t, k.ReplaceArgv([]string{bad}), ostree.ErrInvalidArgument)
+	}
+	require.ErrorIs(t, k.ParseAppend("a\x00"), ostree.ErrInvalidArgument)
+	assert.Equal(t, "a=3 b c=1 d e f=2 g", sorted(k))
+
+	running := ostree.NewKernelArgs()
+	require.NoError(t, running.AppendProcCmdline(t.Context()))
+	b, err := os.ReadFile("/proc/cmdline")
+	require.NoError(t, err)
+	for _, arg := range running.Strings() {
+		assert.Contains(t, string(b), arg)
+		assert.False(t, strings.HasPrefix(arg, "BOOT_IMAGE=") || strings.HasPrefix(arg, "initrd="), arg)
+	}
+}
+
+func sorted(k *ostree.KernelArgs) string {
+	list := k.Strings()
+	slices.Sort(list)
+	return strings.Join(list, " ")
 }
 
 // Odd input must not reach an assertion in C.
@@ -67,6 +116,9 @@ func FuzzKernelArgs(f *testing.F) {
 		_ = k.Delete(arg)
 		_ = k.DeleteIfPresent(arg)
 		_ = k.DeleteKey(arg)
+		_ = k.ParseAppend(arg)
+		_ = k.AppendArgvFiltered([]string{arg, "x"}, []string{line})
+		_ = k.ReplaceArgv([]string{arg, line})
 		_ = k.Strings()
 		_ = k.String()
 	})

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/cgo"
+	"strings"
 	"unsafe"
 )
 
@@ -138,6 +139,30 @@ func (m *MutableTree) Lookup(name string) (checksum string, dir *MutableTree, er
 	return takeString(sum), takeMTree(sub, m.repo), err
 }
 
+// Walk returns the directory at path (components) below this one; of an empty path, this one. It
+// returns ErrNotFound, also where a file is on the way.
+//
+// C: ostree_mutable_tree_walk
+func (m *MutableTree) Walk(path []string) (*MutableTree, error) {
+	op := "walk to " + strings.Join(path, "/")
+	for _, n := range path {
+		if !validName(n) {
+			return nil, fmt.Errorf("%s: %w: name %q", op, ErrInvalidArgument, n)
+		}
+	}
+	var a arena
+	defer a.free()
+	names := a.strv(append([]string{}, path...))
+	var p *C.OstreeMutableTree
+	err := callFast(context.Background(), op, func(e **C.GError) C.gboolean {
+		return C.shim_mtree_walk(m.c(), names, C.size_t(len(path)), &p, e)
+	}, m.handle())
+	if err != nil {
+		return nil, err
+	}
+	return takeMTree(p, m.repo), nil
+}
+
 // SetMetadataChecksum sets the dirmeta, 64 hex digits.
 //
 // C: ostree_mutable_tree_set_metadata_checksum
@@ -167,6 +192,27 @@ func (m *MutableTree) MetadataChecksum() string {
 // C: ostree_mutable_tree_get_contents_checksum
 func (m *MutableTree) ContentsChecksum() string {
 	return m.text(func(c *C.OstreeMutableTree) *C.char { return C.ostree_mutable_tree_get_contents_checksum(c) })
+}
+
+// SetContentsChecksum says that the dirtree of a directory that was filled by hand is known: 64 hex digits. It is believed;
+// the next change of the directory forgets it. Another one known already is an error.
+//
+// C: ostree_mutable_tree_set_contents_checksum, ostree_mutable_tree_check_error
+func (m *MutableTree) SetContentsChecksum(checksum string) error {
+	const op = "set directory contents"
+	if err := ValidateChecksum(checksum); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if have := m.ContentsChecksum(); have != "" && have != checksum {
+		return fmt.Errorf("%s: %w: is %s already", op, ErrInvalidArgument, have)
+	}
+	var a arena
+	defer a.free()
+	csum := a.str(checksum)
+	return callFast(context.Background(), op, func(e **C.GError) C.gboolean {
+		C.ostree_mutable_tree_set_contents_checksum(m.c(), csum)
+		return C.ostree_mutable_tree_check_error(m.c(), e)
+	}, m.handle())
 }
 
 func (m *MutableTree) text(get func(*C.OstreeMutableTree) *C.char) (s string) {

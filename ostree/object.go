@@ -58,10 +58,14 @@ func (t ObjectType) VariantType() string {
 }
 
 // ParseObjectType is the reverse of ObjectType.String.
+//
+// C: ostree_object_type_from_string
 func ParseObjectType(s string) (ObjectType, error) {
 	for t := ObjectFile; t.valid(); t++ {
-		if t.String() == s {
-			return t, nil
+		if t.String() == s { // libostree aborts on others
+			var a arena
+			defer a.free()
+			return ObjectType(C.ostree_object_type_from_string(a.str(s))), nil
 		}
 	}
 	return 0, fmt.Errorf("%w: object type %q", ErrInvalidArgument, s)
@@ -74,7 +78,16 @@ type ObjectName struct {
 }
 
 // String returns "checksum.type".
-func (n ObjectName) String() string { return n.Checksum + "." + n.Type.String() }
+//
+// C: ostree_object_to_string
+func (n ObjectName) String() string {
+	if !n.Type.valid() || ValidateChecksum(n.Checksum) != nil {
+		return n.Checksum + "." + n.Type.String()
+	}
+	var a arena
+	defer a.free()
+	return takeString(C.ostree_object_to_string(a.str(n.Checksum), C.OstreeObjectType(n.Type)))
+}
 
 // objectArgs checks what libostree would assert on, and gives the name of the operation.
 func objectArgs(op string, t ObjectType, checksum string, a *arena) (string, *C.char, error) {

@@ -6,6 +6,7 @@ import "C"
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"unsafe"
 )
@@ -29,6 +30,33 @@ func (p *SePolicy) c() *C.OstreeSePolicy {
 		return nil
 	}
 	return (*C.OstreeSePolicy)(p.h.ptr)
+}
+
+// NewSePolicy loads the policy of the tree at path, as NewSePolicyAt does.
+//
+// C: ostree_sepolicy_new
+func NewSePolicy(ctx context.Context, path string) (*SePolicy, error) {
+	op := "load SELinux policy of " + path
+	var a arena
+	defer a.free()
+	f := newFile(&a, path)
+	defer C.g_object_unref(C.gpointer(unsafe.Pointer(f)))
+	if a.err != nil {
+		return nil, fmt.Errorf("%s: %w", op, a.err)
+	}
+	p := &SePolicy{}
+	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		s := C.ostree_sepolicy_new(f, c, e)
+		if s == nil {
+			return 0
+		}
+		p.h.own(unsafe.Pointer(s), objectUnref)
+		return 1
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // NewSePolicyAt loads the policy of the tree below the directory dirfd (usr/etc/selinux or
@@ -86,6 +114,17 @@ func (p *SePolicy) Close() error {
 	return nil
 }
 
+// Path returns the path given to NewSePolicy; "" for policies loaded otherwise.
+//
+// C: ostree_sepolicy_get_path
+func (p *SePolicy) Path() (path string) {
+	if p.handle().acquire() != nil {
+		defer p.h.release()
+		path = filePath(C.ostree_sepolicy_get_path(p.c()))
+	}
+	return path
+}
+
 // Name returns the policy's name, for example "targeted"; "" if there is none.
 //
 // C: ostree_sepolicy_get_name
@@ -133,4 +172,78 @@ func (p *SePolicy) Label(ctx context.Context, path string, mode uint32) (string,
 		return C.ostree_sepolicy_get_label(p.c(), cpath, C.guint32(mode), &out, nil, e)
 	}, p.handle())
 	return takeString(out), err
+}
+
+// RestoreconFlags change what Restorecon does; they combine.
+type RestoreconFlags int
+
+// Flags of Restorecon.
+const (
+	RestoreconAllowNoLabel RestoreconFlags = C.OSTREE_SEPOLICY_RESTORECON_FLAGS_ALLOW_NOLABEL // no label for the path is no error
+	RestoreconKeepExisting RestoreconFlags = C.OSTREE_SEPOLICY_RESTORECON_FLAGS_KEEP_EXISTING // leave a file that has one alone
+)
+
+// Restorecon gives the file at target, of whatever type, the label that the policy has for path, starting with "/", and returns
+// it; "" if the file was left as it is, as without a policy it always is. Symlinks are not followed.
+//
+// C: ostree_sepolicy_restorecon
+func (p *SePolicy) Restorecon(ctx context.Context, path, target string, flags RestoreconFlags) (string, error) {
+	op := "restore label of " + target
+	if !strings.HasPrefix(path, "/") {
+		return "", fmt.Errorf("%s: %w: path %q does not start with /", op, ErrInvalidArgument, path)
+	}
+	if p.handle() != nil && p.Name() == "" { // libostree would want the flag AllowNoLabel
+		flags |= RestoreconAllowNoLabel
+	}
+	var a arena
+	defer a.free()
+	cpath, file := a.str(path), newFile(&a, target)
+	defer C.g_object_unref(C.gpointer(unsafe.Pointer(file)))
+	if a.err != nil {
+		return "", fmt.Errorf("%s: %w", op, a.err)
+	}
+	var out *C.char
+	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.ostree_sepolicy_restorecon(p.c(), cpath, nil, file, C.OstreeSePolicyRestoreconFlags(flags), &out, c, e)
+	}, p.handle())
+	return takeString(out), err
+}
+
+// WithFSCreateCon runs fn, in which the calling goroutine creates one file that is to have the label of path and mode (st_mode) from the start.
+// Files that fn creates from other goroutines do not get it. Where the running kernel has no SELinux, fn is run without a label.
+//
+// C: ostree_sepolicy_setfscreatecon, ostree_sepolicy_fscreatecon_cleanup
+func (p *SePolicy) WithFSCreateCon(path string, mode uint32, fn func() error) error {
+	op := "set label for creation of " + path
+	if !strings.HasPrefix(path, "/") {
+		return fmt.Errorf("%s: %w: path does not start with /", op, ErrInvalidArgument)
+	}
+	var a arena
+	defer a.free()
+	cpath := a.str(path)
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", op, a.err)
+	}
+	runtime.LockOSThread() // the label is the thread's
+	defer runtime.UnlockOSThread()
+	err := callFast(context.Background(), op, func(e **C.GError) C.gboolean {
+		return C.ostree_sepolicy_setfscreatecon(p.c(), cpath, C.guint32(mode), e)
+	}, p.handle())
+	if err != nil {
+		return err
+	}
+	defer C.ostree_sepolicy_fscreatecon_cleanup(nil)
+	return fn()
+}
+
+// SetSePolicyNullLog keeps libselinux from printing to standard error, for the whole process. Needs libostree 2025.2.
+//
+// C: ostree_sepolicy_set_null_log
+func SetSePolicyNullLog() error {
+	fn := symbol(features[FeatureSePolicyNullLog].symbol)
+	if fn == nil {
+		return unsupported("silence SELinux", FeatureSePolicyNullLog)
+	}
+	C.shim_void(fn)
+	return nil
 }

@@ -1,11 +1,15 @@
 package ostree_test
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -81,4 +85,67 @@ func TestSePolicyNone(t *testing.T) {
 	assert.Empty(t, label)
 	_, err = ostree.NewSePolicyFromCommit(ctx, newRepo(t, ostree.ModeArchive), "none")
 	require.ErrorIs(t, err, ostree.ErrNotFound)
+}
+
+func TestSePolicyOfPath(t *testing.T) {
+	ctx := t.Context()
+	dir := writeTree(t, policyTree)
+	p, err := ostree.NewSePolicy(ctx, dir)
+	require.NoError(t, err)
+	defer p.Close()
+	need(t, "libostree with SELinux", p.Name() != "")
+	assert.Equal(t, dir, p.Path())
+	label, err := p.Label(ctx, "/usr/bin/x", 0o100755)
+	require.NoError(t, err)
+	assert.Equal(t, "system_u:object_r:bin_t:s0", label)
+
+	needRoot(t)
+	target := filepath.Join(writeTree(t, map[string]string{"x": ""}), "x")
+	onDisk := func() string {
+		buf := make([]byte, 100)
+		n, err := unix.Lgetxattr(target, "security.selinux", buf)
+		if errors.Is(err, unix.ENODATA) {
+			return ""
+		}
+		require.NoError(t, err)
+		return strings.TrimRight(string(buf[:n]), "\x00")
+	}
+	label, err = p.Restorecon(ctx, "/usr/bin/x", target, 0)
+	require.NoError(t, err)
+	assert.Equal(t, "system_u:object_r:bin_t:s0", label)
+	assert.Equal(t, label, onDisk())
+	label, err = p.Restorecon(ctx, "/etc/x", target, ostree.RestoreconKeepExisting)
+	require.NoError(t, err)
+	assert.Empty(t, label)
+	assert.Equal(t, "system_u:object_r:bin_t:s0", onDisk())
+	_, err = p.Restorecon(ctx, "/usr/secret", target, 0)
+	require.ErrorContains(t, err, "No label found")
+	label, err = p.Restorecon(ctx, "/usr/secret", target, ostree.RestoreconAllowNoLabel)
+	require.NoError(t, err)
+	assert.Empty(t, label)
+	_, err = p.Restorecon(ctx, "/x", target+"none", 0)
+	require.ErrorIs(t, err, ostree.ErrNotFound)
+	_, err = p.Restorecon(ctx, "x", target, 0)
+	require.ErrorIs(t, err, ostree.ErrInvalidArgument)
+
+	// Without SELinux in the kernel the function runs all the same.
+	ran := false
+	require.NoError(t, p.WithFSCreateCon("/usr/bin/y", 0o100644, func() error {
+		ran = true
+		return os.WriteFile(target+"y", nil, 0o600)
+	}))
+	assert.True(t, ran)
+	broken := errors.New("broken")
+	require.ErrorIs(t, p.WithFSCreateCon("/usr/bin/y", 0o100644, func() error { return broken }), broken)
+	require.ErrorIs(t, p.WithFSCreateCon("x", 0, nil), ostree.ErrInvalidArgument)
+	require.NoError(t, p.Close())
+	assert.Empty(t, p.Path())
+	require.ErrorIs(t, p.WithFSCreateCon("/x", 0, nil), ostree.ErrClosed)
+
+	empty, err := ostree.NewSePolicy(ctx, t.TempDir())
+	require.NoError(t, err)
+	defer empty.Close()
+	label, err = empty.Restorecon(ctx, "/x", target, 0)
+	require.NoError(t, err)
+	assert.Empty(t, label)
 }

@@ -74,6 +74,7 @@ shim_xattrs_parse (const uint8_t *flat, size_t len)
 typedef struct {
   GInputStream parent;
   uintptr_t handle;
+  gboolean owns; /* releases the handle when it goes */
   uint8_t *buf;
   size_t pos, len;
 } GoStream;
@@ -118,7 +119,10 @@ go_stream_read (GInputStream *s, void *buffer, gsize count, GCancellable *c, GEr
 static void
 go_stream_finalize (GObject *o)
 {
-  g_free (((GoStream *) o)->buf);
+  GoStream *self = (GoStream *) o;
+  g_free (self->buf);
+  if (self->owns)
+    goStreamRelease (self->handle);
   G_OBJECT_CLASS (go_stream_parent_class)->finalize (o);
 }
 
@@ -188,6 +192,37 @@ shim_write_content (OstreeRepo *repo, const char *expected, uint32_t uid, uint32
   if (csum)
     memcpy (out_csum, csum, OSTREE_SHA256_DIGEST_LEN);
   return TRUE;
+}
+
+gboolean
+shim_checksum_content (const shim_content_meta *m, uintptr_t reader, guchar **out_csum,
+                       GCancellable *c, GError **error)
+{
+  g_autoptr(GFileInfo) info = new_file_info (m->uid, m->gid, m->mode, m->size, m->target);
+  g_autoptr(GVariant) xattrs = m->xattrs_len ? shim_xattrs_parse (m->xattrs, m->xattrs_len) : NULL;
+  g_autoptr(GInputStream) in = go_stream_new (reader);
+  return ostree_checksum_file_from_input (info, xattrs, in, OSTREE_OBJECT_TYPE_FILE, out_csum, c, error);
+}
+
+gboolean
+shim_content_stream_parse (gboolean compressed, uintptr_t reader, guint64 length, gboolean trusted,
+                           GInputStream **in, GFileInfo **info, GVariant **xattrs,
+                           GCancellable *c, GError **error)
+{
+  g_autoptr(GInputStream) stream = go_stream_new (reader);
+  ((GoStream *) stream)->owns = TRUE;
+  return ostree_content_stream_parse (compressed, stream, length, trusted, in, info, xattrs, c, error);
+}
+
+gboolean
+shim_archive_content (const shim_content_meta *m, uintptr_t reader, GVariant *options,
+                      GInputStream **out, GCancellable *c, GError **error)
+{
+  g_autoptr(GFileInfo) info = new_file_info (m->uid, m->gid, m->mode, m->size, m->target);
+  g_autoptr(GVariant) xattrs = m->xattrs_len ? shim_xattrs_parse (m->xattrs, m->xattrs_len) : NULL;
+  g_autoptr(GInputStream) in = go_stream_new (reader);
+  ((GoStream *) in)->owns = TRUE;
+  return ostree_raw_file_to_archive_z2_stream_with_options (m->target ? NULL : in, info, xattrs, options, out, c, error);
 }
 
 gboolean
@@ -296,6 +331,25 @@ shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *
 }
 
 gboolean
+shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d, GCancellable *c, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, GCancellable *, GError **)) fn) (s, d, c, error);
+}
+
+gboolean
+shim_sysroot_set_soft_reboot (void *fn, OstreeSysroot *s, OstreeDeployment *d, gboolean kernel_skew,
+                              GCancellable *c, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, gboolean, GCancellable *, GError **)) fn) (s, d, kernel_skew, c, error);
+}
+
+void
+shim_void (void *fn)
+{
+  ((void (*) (void)) fn) ();
+}
+
+gboolean
 shim_deployment_bool (void *fn, OstreeDeployment *d)
 {
   return ((gboolean (*) (OstreeDeployment *)) fn) (d);
@@ -357,6 +411,48 @@ shim_mtree_ensure_parents (OstreeMutableTree *m, char **names, size_t n, const c
   for (size_t i = 0; i < n; i++)
     g_ptr_array_add (split, names[i]);
   return ostree_mutable_tree_ensure_parent_dirs (m, split, meta, out, error);
+}
+
+/* libostree leaves the last element out: it is meant to be a file's name. */
+gboolean
+shim_mtree_walk (OstreeMutableTree *m, char **names, size_t n, OstreeMutableTree **out, GError **error)
+{
+  g_autoptr(GPtrArray) split = g_ptr_array_new ();
+  for (size_t i = 0; i < n; i++)
+    g_ptr_array_add (split, names[i]);
+  g_ptr_array_add (split, NULL);
+  return ostree_mutable_tree_walk (m, split, 0, out, error);
+}
+
+gboolean
+shim_commit_sizes (GVariant *commit, uintptr_t handle, GError **error)
+{
+  g_autoptr(GPtrArray) sizes = NULL;
+  if (!ostree_commit_get_object_sizes (commit, &sizes, error))
+    return FALSE;
+  for (guint i = 0; i < sizes->len; i++)
+    {
+      OstreeCommitSizesEntry *e = sizes->pdata[i];
+      goObjectSize (handle, e->checksum, (int) e->objtype, e->unpacked, e->archived);
+    }
+  return TRUE;
+}
+
+GVariant *
+shim_create_dirmeta (uint32_t uid, uint32_t gid, uint32_t mode, const uint8_t *flat, size_t flat_len)
+{
+  g_autoptr(GFileInfo) info = new_file_info (uid, gid, mode, 0, NULL);
+  g_autoptr(GVariant) xattrs = flat_len ? shim_xattrs_parse (flat, flat_len) : NULL;
+  return ostree_create_directory_metadata (info, xattrs);
+}
+
+GVariant *
+shim_bootable_metadata (GFile *root, GVariant *dict, GCancellable *c, GError **error)
+{
+  g_autoptr(GVariantDict) d = g_variant_dict_new (dict);
+  if (!ostree_commit_metadata_for_bootable (root, d, c, error))
+    return NULL;
+  return g_variant_ref_sink (g_variant_dict_end (d));
 }
 
 static OstreeRepoCommitFilterResult
@@ -481,20 +577,55 @@ progress_changed (OstreeAsyncProgress *p, gpointer handle)
 
 /* A pull iterates the thread's main context: one of its own, so that several
  * pulls do not run each other's callbacks. */
+typedef struct {
+  GMainContext *ctx;
+  OstreeAsyncProgress *progress;
+} PullScope;
+
+static PullScope
+pull_begin (uintptr_t handle)
+{
+  PullScope p = { g_main_context_new (), NULL };
+  g_main_context_push_thread_default (p.ctx);
+  if (handle)
+    p.progress = ostree_async_progress_new_and_connect (progress_changed, (gpointer) handle);
+  return p;
+}
+
+static void
+pull_end (PullScope p)
+{
+  if (p.progress)
+    {
+      ostree_async_progress_finish (p.progress);
+      g_object_unref (p.progress);
+    }
+  while (g_main_context_iteration (p.ctx, FALSE))
+    ;
+  g_main_context_pop_thread_default (p.ctx);
+  g_main_context_unref (p.ctx);
+}
+
 gboolean
 shim_pull (OstreeRepo *repo, const char *remote, GVariant *options, uintptr_t handle,
            GCancellable *c, GError **error)
 {
-  g_autoptr(GMainContext) ctx = g_main_context_new ();
-  g_main_context_push_thread_default (ctx);
-  g_autoptr(OstreeAsyncProgress) p = NULL;
-  if (handle)
-    p = ostree_async_progress_new_and_connect (progress_changed, (gpointer) handle);
-  gboolean ok = ostree_repo_pull_with_options (repo, remote, options, p, c, error);
-  if (p)
-    ostree_async_progress_finish (p);
-  while (g_main_context_iteration (ctx, FALSE))
-    ;
-  g_main_context_pop_thread_default (ctx);
+  PullScope p = pull_begin (handle);
+  gboolean ok = ostree_repo_pull_with_options (repo, remote, options, p.progress, c, error);
+  pull_end (p);
+  return ok;
+}
+
+gboolean
+shim_upgrader_pull (OstreeSysrootUpgrader *u, const char *dir, int flags, int upgrader_flags,
+                    uintptr_t handle, gboolean *changed, GCancellable *c, GError **error)
+{
+  PullScope p = pull_begin (handle);
+  gboolean ok = dir
+    ? ostree_sysroot_upgrader_pull_one_dir (u, dir, (OstreeRepoPullFlags) flags, (OstreeSysrootUpgraderPullFlags) upgrader_flags,
+                                            p.progress, changed, c, error)
+    : ostree_sysroot_upgrader_pull (u, (OstreeRepoPullFlags) flags, (OstreeSysrootUpgraderPullFlags) upgrader_flags,
+                                    p.progress, changed, c, error);
+  pull_end (p);
   return ok;
 }

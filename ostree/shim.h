@@ -35,13 +35,42 @@ gboolean shim_write_content (OstreeRepo *repo, const char *expected, uint32_t ui
                              const void *buf, uintptr_t reader, gboolean trusted,
                              guchar *out_csum, GCancellable *c, GError **error);
 
+/* Metadata of a regular file or, with a target, of a symlink; xattrs as shim_xattrs_parse takes them. */
+typedef struct {
+  uint32_t uid, gid, mode;
+  uint64_t size;
+  const char *target;
+  const uint8_t *xattrs;
+  size_t xattrs_len;
+} shim_content_meta;
+gboolean shim_checksum_content (const shim_content_meta *m, uintptr_t reader, guchar **out_csum,
+                                GCancellable *c, GError **error);
+/* These two release reader with the stream, or when they fail. */
+gboolean shim_content_stream_parse (gboolean compressed, uintptr_t reader, guint64 length, gboolean trusted,
+                                    GInputStream **in, GFileInfo **info, GVariant **xattrs,
+                                    GCancellable *c, GError **error);
+gboolean shim_archive_content (const shim_content_meta *m, uintptr_t reader, GVariant *options,
+                               GInputStream **out, GCancellable *c, GError **error);
+
 void shim_reachable_add (GHashTable *set, const char *checksum, int objtype);
 int shim_reachable_contains (GHashTable *set, const char *checksum, int objtype);
 void shim_object_set_each (GHashTable *set, uintptr_t handle);
 gboolean shim_list_objects (OstreeRepo *repo, int flags, uintptr_t handle,
                             GCancellable *c, GError **error);
 
+/* Calls back into Go for every entry of "ostree.sizes". */
+gboolean shim_commit_sizes (GVariant *commit, uintptr_t handle, GError **error);
+GVariant *shim_create_dirmeta (uint32_t uid, uint32_t gid, uint32_t mode, const uint8_t *xattrs, size_t xattrs_len);
+/* The a{sv} dict with the keys of a bootable commit added; NULL on error. */
+GVariant *shim_bootable_metadata (GFile *root, GVariant *dict, GCancellable *c, GError **error);
+gboolean shim_upgrader_pull (OstreeSysrootUpgrader *u, const char *dir, int flags, int upgrader_flags,
+                             uintptr_t progress, gboolean *changed, GCancellable *c, GError **error);
+
 /* Newer than 2022.7: fn is the looked-up symbol. */
+gboolean shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d, GCancellable *c, GError **error);
+gboolean shim_sysroot_set_soft_reboot (void *fn, OstreeSysroot *s, OstreeDeployment *d, gboolean kernel_skew,
+                                       GCancellable *c, GError **error);
+void shim_void (void *fn);
 gboolean shim_sysroot_update_post_copy (void *fn, OstreeSysroot *s, GCancellable *c, GError **error);
 gboolean shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *d, GError **error);
 gboolean shim_deployment_bool (void *fn, OstreeDeployment *d);
@@ -56,6 +85,7 @@ gboolean shim_write_deployments (OstreeSysroot *s, OstreeDeployment **list, size
 gboolean shim_mtree_each (OstreeMutableTree *m, gboolean dirs, uintptr_t handle, GError **error);
 gboolean shim_mtree_ensure_parents (OstreeMutableTree *m, char **names, size_t n, const char *meta,
                                     OstreeMutableTree **out, GError **error);
+gboolean shim_mtree_walk (OstreeMutableTree *m, char **names, size_t n, OstreeMutableTree **out, GError **error);
 OstreeRepoCommitModifier *shim_modifier_new (int flags, gboolean filter, gboolean xattrs, uintptr_t handle,
                                              OstreeSePolicy *policy, OstreeRepoDevInoCache *cache);
 

@@ -166,6 +166,17 @@ func (s *Sysroot) afterLoad(err error) error {
 	return err
 }
 
+// Unload closes the descriptors of the sysroot's directories, for example before it is unmounted. Load opens them again; until
+// then methods behave as before the first Load.
+//
+// C: ostree_sysroot_unload
+func (s *Sysroot) Unload() {
+	s.withLoaded(func(c *C.OstreeSysroot) {
+		s.loaded.Store(false)
+		C.ostree_sysroot_unload(c)
+	})
+}
+
 // IsBooted reports whether this is the running system's sysroot and it booted from one of its deployments. False before Load.
 //
 // C: ostree_sysroot_is_booted
@@ -361,7 +372,7 @@ func (s *Sysroot) CleanupPruneRepo(ctx context.Context, opts PruneOptions) (Prun
 	return PruneStats{Total: int(total), Pruned: int(pruned), Size: uint64(size)}, err
 }
 
-// UpdatePostCopy fixes up a sysroot that was copied file by file. Needs libostree 2023.11.
+// UpdatePostCopy fixes up a sysroot that was copied file by file. Needs libostree 2023.8.
 //
 // C: ostree_sysroot_update_post_copy
 func (s *Sysroot) UpdatePostCopy(ctx context.Context) error {

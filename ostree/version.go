@@ -17,14 +17,18 @@ type Feature string
 const (
 	FeatureFinalizationLock  Feature = "finalization-lock" // DeployTreeOptions.Locked, Sysroot.ChangeFinalization (2023.8)
 	FeatureEarlyPruneControl Feature = "early-prune"       // WriteDeploymentsOptions.DisableAutoEarlyPrune (2023.8)
-	FeatureUpdatePostCopy    Feature = "update-post-copy"  // Sysroot.UpdatePostCopy (2023.11)
-	FeatureSoftReboot        Feature = "soft-reboot"       // Deployment.CanSoftReboot (2025.3)
+	FeatureUpdatePostCopy    Feature = "update-post-copy"  // Sysroot.UpdatePostCopy (2023.8)
+	FeatureKexec             Feature = "kexec"             // Sysroot.DeploymentKexecLoad, UpgraderKexec (2025.1)
+	FeatureSePolicyNullLog   Feature = "sepolicy-null-log" // SetSePolicyNullLog (2025.2)
+	FeatureSoftReboot        Feature = "soft-reboot"       // Deployment.CanSoftReboot, Sysroot.DeploymentSetSoftReboot (2025.3)
 )
 
 var features = map[Feature]struct{ symbol, since string }{
 	FeatureFinalizationLock:  {"ostree_sysroot_change_finalization", "2023.8"},
 	FeatureEarlyPruneControl: {"ostree_sysroot_change_finalization", "2023.8"},
-	FeatureUpdatePostCopy:    {"ostree_sysroot_update_post_copy", "2023.11"},
+	FeatureUpdatePostCopy:    {"ostree_sysroot_update_post_copy", "2023.8"},
+	FeatureKexec:             {"ostree_sysroot_deployment_kexec_load", "2025.1"},
+	FeatureSePolicyNullLog:   {"ostree_sepolicy_set_null_log", "2025.2"},
 	FeatureSoftReboot:        {"ostree_sysroot_deployment_can_soft_reboot", "2025.3"},
 }
 
