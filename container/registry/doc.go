@@ -9,6 +9,8 @@
 // everything are checked before it is used. [Image.Blob] streams a layer, and
 // reports io.EOF only after digest and size were found right.
 //
+// [Push] writes the image of an OCI layout directory to any transport that can be written.
+//
 // # Transports
 //
 // docker:// (registry:), oci:, oci-archive:, docker-archive: and dir: can be read.
