@@ -63,6 +63,7 @@ func TestInterop(t *testing.T) {
 		{"Shared", interopShared},
 		{"Alternating", interopAlternating},
 		{"CachedUpdate", interopCachedUpdate},
+		{"Copy", interopCopy},
 		{"GC", interopGC},
 		{"Sysroot", interopSysroot},
 		{"DeployOptions", interopDeployOptions},

@@ -120,8 +120,9 @@ func nothingLeft(t *testing.T) (check func()) {
 
 // task is what a child process does.
 type task struct {
-	Do      string // with a repository: "pull", "collect", "share", "exclude"; with a sysroot: "lock", "deploy", "staged", "prune"
+	Do      string // with a repository: "pull", "copy", "collect", "share", "exclude"; with a sysroot: "lock", "deploy", "staged", "prune"
 	Repo    string
+	Target  string // repository to copy to
 	Sysroot string
 	Refs    []string
 	Jobs    int
@@ -197,6 +198,18 @@ func runRepoChild(ctx context.Context, c task, options *registry.Options) error 
 			fmt.Println("pulled", state.MergeCommit)
 		}
 		return nil
+	case "copy":
+		to, err := ostree.OpenRepo(ctx, c.Target)
+		if err != nil {
+			return err
+		}
+		defer to.Close()
+		ref, err := imageref.Parse(c.Refs[0])
+		if err != nil {
+			return err
+		}
+		_, err = container.Copy(ctx, repo, ref, to, &container.CopyOptions{Progress: report})
+		return err
 	case "collect":
 		n, err := container.GCImageLayers(ctx, repo, nil)
 		fmt.Println("collected", n)

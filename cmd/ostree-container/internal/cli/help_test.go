@@ -38,7 +38,7 @@ func TestEveryCommandTeaches(t *testing.T) {
 			assert.LessOrEqual(t, len(line), 101, "%s: %s", cmd.CommandPath(), line)
 		}
 	})
-	assert.Equal(t, 13, n) // root, container, image, eight verbs, completion, man
+	assert.Equal(t, 14, n) // root, container, image, nine verbs, completion, man
 }
 
 // The options of ostree-rs-ext 0.15.3 and of its successor in bootc, verb by verb.
@@ -55,6 +55,7 @@ func TestOptionsOfTheReference(t *testing.T) {
 		"remove":       "repo skip-gc",
 		"prune-layers": "repo",
 		"prune-images": "sysroot and-layers full",
+		"copy":         "src-repo dest-repo",
 		"deploy": "sysroot stateroot imgref image transport no-signature-verification enforce-container-sigpolicy ostree-remote" +
 			" target-imgref no-imgref karg write-commitid-to" + proxy,
 	} {
@@ -113,7 +114,7 @@ func TestManualPages(t *testing.T) {
 		names = append(names, e.Name())
 	}
 	assert.Equal(t, []string{
-		"ostree-container-completion.1", "ostree-container-container-image-deploy.1", "ostree-container-container-image-history.1",
+		"ostree-container-completion.1", "ostree-container-container-image-copy.1", "ostree-container-container-image-deploy.1", "ostree-container-container-image-history.1",
 		"ostree-container-container-image-list.1", "ostree-container-container-image-metadata.1",
 		"ostree-container-container-image-prune-images.1", "ostree-container-container-image-prune-layers.1",
 		"ostree-container-container-image-pull.1", "ostree-container-container-image-remove.1", "ostree-container-container-image.1",

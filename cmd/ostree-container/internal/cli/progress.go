@@ -74,6 +74,8 @@ func phaseText(p container.Phase) string {
 		return "Deploying"
 	case container.PhaseCleanup:
 		return "Cleaning up"
+	case container.PhaseCopy:
+		return "Copying objects"
 	}
 	return string(p)
 }

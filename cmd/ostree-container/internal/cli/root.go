@@ -124,6 +124,7 @@ rule for its signature comes first:
 	image.AddCommand(
 		a.pullCommand(), a.listCommand(), a.historyCommand(), a.metadataCommand(),
 		a.removeCommand(), a.pruneLayersCommand(), a.pruneImagesCommand(), a.deployCommand(),
+		a.copyCommand(),
 	)
 	return image
 }

@@ -19,7 +19,7 @@ func TestUsageErrors(t *testing.T) {
 			[]string{"container", "image", "lits"}, `unknown command "lits"; similar: list`, "ostree-container container image COMMAND",
 		},
 		"no image verb": {
-			[]string{"image"}, "a command is missing: deploy, history, list, metadata, prune-images, prune-layers, pull, remove",
+			[]string{"image"}, "a command is missing: copy, deploy, history, list, metadata, prune-images, prune-layers, pull, remove",
 			"ostree-container image COMMAND",
 		},
 		"unknown option": {
@@ -60,6 +60,14 @@ func TestUsageErrors(t *testing.T) {
 		"prune both": {
 			[]string{"image", "prune-images", "--sysroot=/x", "--full", "--and-layers"},
 			"the option --full cannot be used with --and-layers", "ostree-container image prune-images [OPTION...] --sysroot PATH",
+		},
+		"copy from nowhere": {
+			[]string{"image", "copy", "--dest-repo=r", "docker://x"}, "the following required option was not provided: --src-repo",
+			"ostree-container image copy [OPTION...] --src-repo PATH --dest-repo PATH IMGREF",
+		},
+		"copy to a bad name": {
+			[]string{"image", "copy", "--src-repo=r", "--dest-repo=r", "--target=x", "docker://x"}, `invalid value "x" for IMGREF: Missing ':' in x`,
+			"ostree-container image copy [OPTION...] --src-repo PATH --dest-repo PATH IMGREF",
 		},
 		"no sysroot": {
 			[]string{"image", "prune-images"}, "the following required option was not provided: --sysroot",

@@ -1,0 +1,151 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/internal/object"
+	"github.com/ostree-container/ostree-container/container/internal/objstore"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// PhaseCopy is the phase of Copy in which objects are taken over.
+const PhaseCopy Phase = "copy"
+
+// CopyOptions are options of Copy; nil means the default.
+type CopyOptions struct {
+	// Target is the name of the image in the destination; zero: the same.
+	Target imageref.ImageReference
+	// Verify reads all content and compares checksums, also where a hardlink is enough.
+	Verify bool
+	// Progress is called with one event at a time; nil: not at all.
+	Progress func(Event)
+	// Logger gets what is of interest but no error; nil: silent.
+	Logger *slog.Logger
+}
+
+// CopyResult counts what Copy did.
+type CopyResult struct {
+	MergeCommit string // 64 hex digits
+	// Objects by how they came: as hardlinks or by content, and those that the destination had.
+	Linked, Copied, Present int64
+	BytesCopied             int64 // content of Copied
+}
+
+// Copy takes an image, all its layers and their detached metadata from one repository to another, which may be of another mode:
+// the commits are the same. On one file system, objects that both keep in the same form become hardlinks; they are believed as the
+// source is, all else is verified. The refs of the layers, then that of the image, are set when everything is in place. A cached
+// update goes along; detached metadata that the destination has under other keys stays.
+//
+// It returns ErrNoSuchImage, and ErrIncomplete if the source lacks objects.
+func Copy(ctx context.Context, src *ostree.Repo, ref imageref.ImageReference, dst *ostree.Repo, opts *CopyOptions) (_ *CopyResult, err error) {
+	if opts == nil {
+		opts = &CopyOptions{}
+	}
+	target := opts.Target
+	if target.IsZero() {
+		target = ref
+	}
+	name, err := imageRef(target)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("copy image %s from %s to %s: %w", ref, src.Path(), dst.Path(), err)
+		}
+	}()
+	if src.IsWritable(ctx) == nil { // else nobody can remove anything, nor can it be locked
+		lock, err := src.Lock(ctx, ostree.LockShared)
+		if err != nil {
+			return nil, fmt.Errorf("lock repository %s: %w", src.Path(), err)
+		}
+		defer func() { err = errors.Join(err, lock.Unlock()) }()
+	}
+	state, err := QueryImage(ctx, src, ref)
+	if err != nil {
+		return nil, err
+	}
+	layers := map[string]string{}
+	commits := []string{}
+	for n, l := range state.Manifest.Layers {
+		layer, err := layerRef(l.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if _, again := layers[layer]; again {
+			continue
+		}
+		if layers[layer], err = src.ResolveRev(ctx, layer); err != nil {
+			return nil, fmt.Errorf("layer %d/%d: %w", n+1, len(state.Manifest.Layers), err)
+		}
+		commits = append(commits, layers[layer])
+	}
+	commits = append(commits, state.MergeCommit)
+
+	store, err := objstore.Open(ctx, dst, &objstore.Options{Logger: opts.Logger})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	done := (&progress{emit: opts.Progress}).phase(PhaseCopy)
+	c := &copier{src: src, dst: dst, store: store, index: store.NewIndex(), verify: opts.Verify, seen: map[objectKey]struct{}{}}
+	if err := c.copy(ctx, commits); err != nil {
+		return nil, err
+	}
+	if err := store.Publish(ctx, layers); err != nil {
+		return nil, err
+	}
+	if err := store.Publish(ctx, map[string]string{name: state.MergeCommit}); err != nil {
+		return nil, err
+	}
+	done()
+	c.result.MergeCommit = state.MergeCommit
+	c.result.Linked, c.result.Copied, c.result.BytesCopied = c.linked.Load(), c.copied.Load(), c.bytes.Load()
+	return &c.result, nil
+}
+
+// copyDetached takes over the detached metadata of a commit, beside what the destination has.
+func copyDetached(ctx context.Context, src, dst *ostree.Repo, checksum string) error {
+	from, err := src.ReadDetachedMetadata(ctx, checksum)
+	if err != nil || from == nil || from.Len() == 0 {
+		return err
+	}
+	old, err := dst.ReadDetachedMetadata(ctx, checksum)
+	if err != nil {
+		return err
+	}
+	if old == nil {
+		return dst.WriteDetachedMetadata(ctx, checksum, from)
+	}
+	dict, err := ostree.VariantDictOf(old)
+	if err != nil {
+		return err
+	}
+	for _, key := range from.Keys() {
+		v, _ := from.Lookup(key)
+		dict.Set(key, v)
+	}
+	merged, err := dict.Build()
+	if err != nil {
+		return err
+	}
+	return dst.WriteDetachedMetadata(ctx, checksum, merged)
+}
+
+// loadVerified returns a metadata object whose checksum was computed.
+func loadVerified(ctx context.Context, repo *ostree.Repo, typ ostree.ObjectType, sum object.Checksum) ([]byte, error) {
+	data, err := repo.LoadVariantBytes(ctx, typ, sum.String())
+	if errors.Is(err, ostree.ErrNotFound) {
+		return nil, fmt.Errorf("%w: object %s.%s is missing in %s: %w", ErrIncomplete, sum, typ, repo.Path(), err)
+	} else if err != nil {
+		return nil, err
+	}
+	if got := object.Sum(data); got != sum {
+		return nil, fmt.Errorf("%w %s.%s in %s: checksum actual=%s; see ostree fsck", objstore.ErrMismatch, sum, typ, repo.Path(), got)
+	}
+	return data, nil
+}
