@@ -87,14 +87,18 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	if opts.NoClean || sysroot.BootedDeployment() != nil {
 		return state, nil
 	}
-	defer p.phase(PhaseCleanup)()
+	done := p.phase(PhaseCleanup)
 	if err := sysroot.PrepareCleanup(ctx); err != nil { // writes the refs of deployments, too
 		return nil, err
 	}
 	if err := lock.Unlock(); err != nil {
 		return nil, err
 	}
-	return state, pruneAfterDeploy(ctx, sysroot, opts.Logger)
+	if err := pruneAfterDeploy(ctx, sysroot, opts.Logger); err != nil {
+		return nil, err
+	}
+	done()
+	return state, nil
 }
 
 // writeDeployment makes a deployment of a commit.

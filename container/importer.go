@@ -276,7 +276,7 @@ const collectWait = 2 * time.Second
 // collect removes layers that nothing references. That the repository is busy, or holds something unreadable, is no reason to
 // call the import failed.
 func (i *Importer) collect(ctx context.Context, state *LayeredImageState) {
-	defer i.progress.phase(PhaseGC)()
+	done := i.progress.phase(PhaseGC)
 	waiting, cancel := context.WithTimeout(ctx, collectWait)
 	defer cancel()
 	keep := i.opts.KeepCommits
@@ -289,4 +289,5 @@ func (i *Importer) collect(ctx context.Context, state *LayeredImageState) {
 		return
 	}
 	i.opts.Logger.Debug("collected layers", "count", n)
+	done()
 }

@@ -15,11 +15,12 @@ import (
 // Prepare finds out whether the image is in the repository, and if not, what has to be fetched: manifest and config are fetched and
 // verified, layers are not. An update of an image that is here already is noted in its detached metadata.
 func (i *Importer) Prepare(ctx context.Context) (*PrepareResult, error) {
-	defer i.progress.phase(PhaseResolve)()
+	done := i.progress.phase(PhaseResolve)
 	result, err := i.prepare(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("Preparing import: %w", err) //nolint:staticcheck // the reference's text
 	}
+	done()
 	return result, nil
 }
 
@@ -50,8 +51,7 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 		return nil, fmt.Errorf("Fetching manifest: %w", err) //nolint:staticcheck // the reference's text
 	}
 	if previous != nil {
-		sameConfig := previous.Manifest.Config.Digest == i.image.Manifest.Config.Digest
-		if previous.ManifestDigest == i.image.ManifestDigest || sameConfig {
+		if isCurrent(previous, i.image.ManifestDigest, i.image.Manifest) {
 			return i.present(ctx, previous)
 		}
 	}
@@ -163,13 +163,7 @@ func (i *Importer) commitsByDiffID(ctx context.Context) (map[diffKey]string, err
 	}
 	known := map[diffKey]string{}
 	collect := func(_ string, manifest *ocispec.Manifest, config *ocispec.Image) error {
-		ids := config.RootFS.DiffIDs
-		if len(ids) == 2*len(manifest.Layers) { // see B43
-			ids = ids[len(manifest.Layers):]
-		}
-		if len(ids) != len(manifest.Layers) {
-			return nil
-		}
+		ids := diffIDs(manifest, config)
 		layers := make([]registry.Layer, len(ids))
 		for n := range ids {
 			layers[n] = registry.Layer{Descriptor: manifest.Layers[n], DiffID: ids[n]}

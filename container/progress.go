@@ -25,7 +25,7 @@ type Event interface{ event() }
 // PhaseStarted says that a phase begins.
 type PhaseStarted struct{ Phase Phase }
 
-// PhaseDone says that a phase is over.
+// PhaseDone says that a phase went well. One that failed, or was cancelled, has none.
 type PhaseDone struct {
 	Phase   Phase
 	Elapsed time.Duration
@@ -82,7 +82,7 @@ func (p *progress) send(e Event) {
 	p.emit(e)
 }
 
-// phase announces a phase and returns what ends it.
+// phase announces a phase and returns what is to be called when it went well.
 func (p *progress) phase(name Phase) func() {
 	start := time.Now()
 	p.send(PhaseStarted{Phase: name})

@@ -23,14 +23,22 @@ type PruneOptions struct {
 	Logger   *slog.Logger // nil: silent
 	// KeepCommits are merge commits whose layers are kept although no ref names them, 64 hex digits each.
 	KeepCommits []string
+	// Keep are images that stay although they are not deployed. That one of them does not exist is an error (ErrNoSuchImage) before
+	// anything is removed.
+	Keep []imageref.ImageReference
+	// DryRun removes nothing; results say what would be removed.
+	DryRun bool
+	// Sizes makes Prune say what is freed with each image. It reads the trees of all images and deployments.
+	Sizes bool
 }
 
-// Pruned says what a Prune removed.
+// Pruned says what a Prune removed, or would.
 type Pruned struct {
 	Images  int
 	Layers  int
 	Objects int
-	Bytes   uint64 // size of the removed objects
+	Bytes   uint64       // size of the removed objects
+	Freed   []FreedImage // the images, with PruneOptions.Sizes or DryRun
 }
 
 // IsEmpty reports whether nothing was removed.
@@ -87,11 +95,17 @@ func GCImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (
 		return 0, fmt.Errorf("Pruning image layers: lock repository %s: %w", repo.Path(), err) //nolint:staticcheck // the reference's text
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	keep, err := systemDeployments(ctx, repo)
-	if err != nil {
-		return 0, err
+	unused, err := unusedLayers(ctx, repo, nil, opts)
+	if err != nil || opts.DryRun {
+		return len(unused), err
 	}
-	return gcLayers(ctx, repo, append(keep, opts.KeepCommits...))
+	for _, name := range slices.Sorted(maps.Keys(unused)) {
+		if err := repo.SetRefImmediate(ctx, "", name, ""); err != nil {
+			return n, fmt.Errorf("remove ref %s: %w", name, err)
+		}
+		n++
+	}
+	return n, nil
 }
 
 // systemDeployments are the commits deployed from the booted host's own repository; a staged deployment has no ref yet. Other
@@ -113,40 +127,36 @@ func systemDeployments(ctx context.Context, repo *ostree.Repo) (commits []string
 	return deployedCommits(sysroot), nil
 }
 
-// gcLayers is GCImageLayers under the caller's lock.
-func gcLayers(ctx context.Context, repo *ostree.Repo, keep []string) (int, error) {
-	needed, err := neededLayers(ctx, repo, keep)
+// unusedLayers returns the refs of layers that nothing needs, with their commits; images in gone, by ref, are as if they were removed.
+func unusedLayers(ctx context.Context, repo *ostree.Repo, gone map[string]bool, opts *PruneOptions) (map[string]string, error) {
+	keep, err := systemDeployments(ctx, repo)
 	if err != nil {
-		return 0, fmt.Errorf("Pruning image layers: %w", err) //nolint:staticcheck // the reference's text
+		return nil, err
+	}
+	needed, err := neededLayers(ctx, repo, gone, append(keep, opts.KeepCommits...))
+	if err != nil {
+		return nil, fmt.Errorf("Pruning image layers: %w", err) //nolint:staticcheck // the reference's text
 	}
 	layers, err := listRefs(ctx, repo, layerPrefix)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var unused []string
-	for _, name := range slices.Sorted(maps.Keys(layers)) {
+	for name := range layers {
 		text, err := imageref.UnescapeRef(layerPrefix, name)
 		if err != nil { // before anything is removed
-			return 0, fmt.Errorf("Pruning image layers: ref %s: %w", name, err) //nolint:staticcheck // the reference's text
+			return nil, fmt.Errorf("Pruning image layers: ref %s: %w", name, err) //nolint:staticcheck // the reference's text
 		}
-		if !needed[digest.Digest(text)] {
-			unused = append(unused, name)
+		if needed[digest.Digest(text)] {
+			delete(layers, name)
 		}
 	}
-	n := 0
-	for _, name := range unused {
-		if err := repo.SetRefImmediate(ctx, "", name, ""); err != nil {
-			return n, fmt.Errorf("remove ref %s: %w", name, err)
-		}
-		n++
-	}
-	return n, nil
+	return layers, nil
 }
 
 // neededLayers returns the digests of all layers that images, deployments, protected commits and the given ones need.
-func neededLayers(ctx context.Context, repo *ostree.Repo, keep []string) (map[digest.Digest]bool, error) {
+func neededLayers(ctx context.Context, repo *ostree.Repo, gone map[string]bool, keep []string) (map[digest.Digest]bool, error) {
 	needed := map[digest.Digest]bool{}
-	err := protectedImages(ctx, repo, keep, func(_ string, manifest *ocispec.Manifest, _ *ocispec.Image) error {
+	err := protectedImages(ctx, repo, gone, keep, func(_ string, manifest *ocispec.Manifest, _ *ocispec.Image) error {
 		for _, l := range manifest.Layers {
 			needed[l.Digest] = true
 		}
@@ -156,7 +166,7 @@ func neededLayers(ctx context.Context, repo *ostree.Repo, keep []string) (map[di
 }
 
 // protectedImages calls visit for every image whose layers must stay. An image that cannot be read is an error.
-func protectedImages(ctx context.Context, repo *ostree.Repo, keep []string,
+func protectedImages(ctx context.Context, repo *ostree.Repo, gone map[string]bool, keep []string,
 	visit func(from string, manifest *ocispec.Manifest, config *ocispec.Image) error,
 ) error {
 	images, err := listImageRefs(ctx, repo)
@@ -164,6 +174,9 @@ func protectedImages(ctx context.Context, repo *ostree.Repo, keep []string,
 		return err
 	}
 	for ref, commit := range images {
+		if gone[ref] {
+			continue
+		}
 		if _, err := imageOfRef(ref); err != nil {
 			return fmt.Errorf("%w: ref %s: %w", ErrUnreadableImage, ref, err)
 		}
@@ -222,7 +235,10 @@ func visitImage(ctx context.Context, repo *ostree.Repo, from, checksum string, e
 // RemoveUndeployedImages removes all images that are not the origin of a deployment, booted, staged or other, and returns them,
 // sorted. It takes the lock of the sysroot. Layers and objects stay. A nil opts means the default.
 func RemoveUndeployedImages(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (removed []imageref.ImageReference, err error) {
-	unlock, err := lockSysroot(ctx, sysroot, loggerOf(opts))
+	if opts == nil {
+		opts = &PruneOptions{}
+	}
+	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -231,33 +247,52 @@ func RemoveUndeployedImages(ctx context.Context, sysroot *ostree.Sysroot, opts *
 	if err != nil {
 		return nil, err
 	}
-	return removeUndeployed(ctx, sysroot, repo)
+	gone, err := undeployed(ctx, sysroot, repo, opts)
+	if err != nil {
+		return nil, err
+	}
+	images := namesOf(gone)
+	if opts.DryRun {
+		return images, nil
+	}
+	return RemoveImages(ctx, repo, images)
 }
 
-func removeUndeployed(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo) ([]imageref.ImageReference, error) {
-	deployed := map[imageref.ImageReference]bool{}
+// undeployed returns the images that are not the origin of a deployment and not to be kept, sorted.
+func undeployed(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, opts *PruneOptions) ([]FreedImage, error) {
+	stays := map[imageref.ImageReference]bool{}
 	for _, d := range sysroot.Deployments() {
 		origin, err := DeploymentImage(d)
 		if err != nil {
 			return nil, err
 		}
 		if origin != nil {
-			deployed[origin.ImgRef] = true
+			stays[origin.ImgRef] = true
 		}
 	}
 	refs, err := listImageRefs(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
-	var unused []imageref.ImageReference
+	for _, image := range opts.Keep {
+		name, err := imageRef(image)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := refs[name]; !ok {
+			return nil, fmt.Errorf("%w: %s, which was to be kept", ErrNoSuchImage, image)
+		}
+		stays[image] = true
+	}
+	var gone []FreedImage
 	for _, ref := range slices.Sorted(maps.Keys(refs)) {
 		image, err := imageOfRef(ref)
-		if err != nil || deployed[image] { // what is not understood is not touched
+		if err != nil || stays[image] { // what is not understood is not touched
 			continue
 		}
-		unused = append(unused, image)
+		gone = append(gone, FreedImage{Image: image, Commit: refs[ref], ref: ref})
 	}
-	return RemoveImages(ctx, repo, unused)
+	return gone, nil
 }
 
 // Prune removes images that are not deployed, layers that nothing needs then, and objects that nothing reaches then. It takes the
@@ -276,23 +311,36 @@ func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (re
 		return nil, err
 	}
 	p := &progress{emit: opts.Progress}
-	defer p.phase(PhaseGC)()
-	images, err := removeUndeployed(ctx, sysroot, repo)
+	done := p.phase(PhaseGC)
+	gone, err := undeployed(ctx, sysroot, repo, opts)
 	if err != nil {
 		return nil, err
 	}
 	keep := *opts
 	keep.KeepCommits = append(deployedCommits(sysroot), opts.KeepCommits...)
-	layers, err := GCImageLayers(ctx, repo, &keep)
-	if err != nil {
-		return nil, err
+	result = &Pruned{Images: len(gone)}
+	if opts.DryRun || opts.Sizes {
+		result.Freed = gone
+		if err := result.measure(ctx, sysroot, repo, &keep); err != nil {
+			return nil, err
+		}
 	}
-	// Unlike a prune of the repository alone this keeps what deployments need, staged ones included.
-	stats, err := sysroot.CleanupPruneRepo(ctx, ostree.PruneOptions{Flags: ostree.PruneRefsOnly})
-	if err != nil {
-		return nil, fmt.Errorf("prune repository %s: %w", repo.Path(), err)
+	if !opts.DryRun {
+		if _, err := RemoveImages(ctx, repo, namesOf(gone)); err != nil {
+			return nil, err
+		}
+		if result.Layers, err = GCImageLayers(ctx, repo, &keep); err != nil {
+			return nil, err
+		}
+		// Unlike a prune of the repository alone this keeps what deployments need, staged ones included.
+		stats, err := sysroot.CleanupPruneRepo(ctx, ostree.PruneOptions{Flags: ostree.PruneRefsOnly})
+		if err != nil {
+			return nil, fmt.Errorf("prune repository %s: %w", repo.Path(), err)
+		}
+		result.Objects, result.Bytes = stats.Pruned, stats.Size
 	}
-	return &Pruned{Images: len(images), Layers: layers, Objects: stats.Pruned, Bytes: stats.Size}, nil
+	done()
+	return result, nil
 }
 
 // deployedCommits are the commits of all deployments. A staged one has no ref yet.
@@ -302,11 +350,4 @@ func deployedCommits(sysroot *ostree.Sysroot) []string {
 		commits = append(commits, d.Checksum())
 	}
 	return commits
-}
-
-func loggerOf(opts *PruneOptions) *slog.Logger {
-	if opts == nil {
-		return nil
-	}
-	return opts.Logger
 }

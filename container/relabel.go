@@ -31,7 +31,7 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 		return nil
 	}
 	defer func() { err = errors.Join(err, policy.Close()) }()
-	defer i.progress.phase(PhaseRelabel)()
+	done := i.progress.phase(PhaseRelabel)
 	r.policy = policy
 	root := t.Root()
 	var lower *union.Dir
@@ -41,7 +41,10 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 	if root.Meta, err = r.meta(ctx, "/", root.Meta); err != nil {
 		return err
 	}
-	return r.dir(ctx, "", root, lower)
+	if err = r.dir(ctx, "", root, lower); err == nil {
+		done()
+	}
+	return err
 }
 
 // basePolicy loads the policy of a base commit if the merged tree has the same, in dir, and tells r to leave alone what the base has,
