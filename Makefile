@@ -55,7 +55,7 @@ install: ## Install program, man pages and completions (DESTDIR, PREFIX, EXTDIR)
 	@test -x $(BIN) || { echo 'run make build first' >&2; exit 1; }
 	install -D -m 0755 $(BIN) '$(DESTDIR)$(PREFIX)/bin/ostree-container'
 	install -d '$(DESTDIR)$(EXTDIR)' '$(DESTDIR)$(PREFIX)/share/man/man1'
-	ln -sf '$(PREFIX)/bin/ostree-container' '$(DESTDIR)$(EXTDIR)/ostree-container'
+	for name in container provisional-repair; do ln -sf '$(PREFIX)/bin/ostree-container' "$(DESTDIR)$(EXTDIR)/ostree-$$name"; done
 	$(BIN) man '$(DESTDIR)$(PREFIX)/share/man/man1'
 	@set -e; completion() { install -d "$$(dirname "$$2")"; $(BIN) completion "$$1" > "$$2"; echo "$$2"; }; \
 	cd . ; share='$(DESTDIR)$(PREFIX)/share'; \

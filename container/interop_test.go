@@ -67,6 +67,10 @@ func TestInterop(t *testing.T) {
 		{"GC", interopGC},
 		{"Sysroot", interopSysroot},
 		{"DeployOptions", interopDeployOptions},
+		{"Options", interopOptions},
+		{"Manifests", interopManifests},
+		{"Commit", interopCommit},
+		{"Repair", interopRepair},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, p) })
 	}

@@ -13,7 +13,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -56,7 +58,20 @@ func Main(version string) int {
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 
 	a := &app{version: version, enterMountNamespace: ostree.ReexecInMountNamespace}
-	return a.run(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	return a.run(ctx, calledAs(os.Args), Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+}
+
+// calledAs returns the arguments of a command line. The program may have the name of another command of libostree's, which a caller
+// that is not the ostree command leaves out of them.
+func calledAs(args []string) []string {
+	if len(args) == 0 {
+		return nil
+	}
+	name, ok := strings.CutPrefix(filepath.Base(args[0]), "ostree-")
+	if args = args[1:]; !ok || name != "provisional-repair" || slices.Contains(args, name) {
+		return args
+	}
+	return append([]string{name}, args...)
 }
 
 // memoryGoal is from how much memory in use on, in bytes, the garbage collector works harder. It is no bound: an import of any image

@@ -82,6 +82,29 @@ No content was pruned.
 		"image prune-images --sysroot DIR/sysroot --full",
 	))
 	tool(t, "ostree", "admin", "undeploy", "--sysroot="+sysroot, "1")
+	assert.Regexp(t, `^\$ image prune-images --sysroot DIR/sysroot -n
+Would remove: oci:DIR/image:latest
+\$ image prune-images --sysroot DIR/sysroot -n --and-layers
+Would remove: oci:DIR/image:latest
+Would remove layers: 1
+\$ image prune-images --sysroot DIR/sysroot -n --full
+Would remove images: 1
+Would remove layers: 1
+Would remove objects: \d+
+Would free: \d\.\d~kB
+Would remove: oci:DIR/image:latest \(objects: \d+, \d\.\d~kB\)
+\$ image prune-images --sysroot DIR/sysroot --full --keep oci:DIR/image:latest
+No content was pruned.
+\$ image prune-images --sysroot DIR/sysroot --full --keep oci:DIR/image:v7
+2> error: No such image: oci:DIR/image:v7, which was to be kept
+\? 1
+$`, i.transcript(t,
+		"image prune-images --sysroot DIR/sysroot -n",
+		"image prune-images --sysroot DIR/sysroot -n --and-layers",
+		"image prune-images --sysroot DIR/sysroot -n --full",
+		"image prune-images --sysroot DIR/sysroot --full --keep oci:DIR/image:latest",
+		"image prune-images --sysroot DIR/sysroot --full --keep oci:DIR/image:v7",
+	))
 	assert.Regexp(t, `^\$ image prune-images --sysroot DIR/sysroot --full
 Removed images: 1
 Removed layers: 1

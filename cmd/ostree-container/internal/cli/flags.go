@@ -126,9 +126,17 @@ func (f *format) add(cmd *cobra.Command, usage string) {
 func parseOSTreeRef(name, s string) (imageref.OSTreeImageReference, error) {
 	ref, err := imageref.ParseOSTree(s)
 	if err != nil {
-		return ref, usagef("invalid value %q for %s: %w", s, name, err)
+		return ref, usagef("invalid value %q for %s: %w%s", s, name, err, signatureHint(s))
 	}
 	return ref, nil
+}
+
+// signatureHint says what was probably meant by an image without a rule for its signature.
+func signatureHint(s string) string {
+	if _, err := imageref.Parse(s); err != nil {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean ostree-unverified-image:%s, or ostree-image-signed:%s?", s, s)
 }
 
 // parseImageRef reads an image reference. One that says how its signature is checked will do too: that is how images

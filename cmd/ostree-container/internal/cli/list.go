@@ -3,10 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/go-openapi/strfmt"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
 
 	"github.com/ostree-container/ostree-container/container"
@@ -93,24 +91,11 @@ func describe(ctx context.Context, repo *ostree.Repo, image string) listedImage 
 	}
 	l.ManifestDigest, l.Commit, l.Version = state.ManifestDigest.String(), state.MergeCommit, state.Version()
 	l.Created = jsonTime(state.Config.Created)
-	l.Layers, l.Size = len(state.Manifest.Layers), layersSize(state.Manifest.Layers)
+	l.Layers, l.Size = len(state.Manifest.Layers), container.SizeOfLayers(state.Manifest.Layers)
 	if u := state.CachedUpdate; u != nil {
 		l.CachedUpdate = &listedUpdate{ManifestDigest: u.ManifestDigest.String(), Version: u.Version(), Created: jsonTime(u.Config.Created)}
 	}
 	return l
-}
-
-// layersSize adds up the sizes of layers, in bytes. They are what a manifest says, so the sum may be beyond all bounds.
-func layersSize(layers []ocispec.Descriptor) int64 {
-	var n int64
-	for _, l := range layers {
-		size := max(l.Size, 0)
-		if size > math.MaxInt64-n {
-			return math.MaxInt64
-		}
-		n += size
-	}
-	return n
 }
 
 // imageCompletion completes the images of the repository in --repo.

@@ -40,9 +40,14 @@ func stuckRegistry(t *testing.T) (host string, asked chan struct{}) {
 func TestSignalEndsAPullWithinASecond(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
+		verb   string
 		signal syscall.Signal
 		status int
-	}{"SIGINT": {unix.SIGINT, 130}, "SIGTERM": {unix.SIGTERM, 143}, "SIGHUP": {unix.SIGHUP, 129}} {
+	}{
+		"SIGINT": {"container image pull REPO", unix.SIGINT, 130}, "SIGTERM": {"container image pull REPO", unix.SIGTERM, 143},
+		"SIGHUP": {"container image pull REPO", unix.SIGHUP, 129}, "inspect": {"image inspect --repo REPO", unix.SIGINT, 130},
+		"info": {"container info", unix.SIGTERM, 143},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			i := &images{dir: t.TempDir()}
@@ -50,7 +55,8 @@ func TestSignalEndsAPullWithinASecond(t *testing.T) {
 			host, asked := stuckRegistry(t)
 			path, env := program(t)
 			var out, errOut bytes.Buffer
-			cmd := exec.Command(path, "container", "image", "pull", "--insecure-skip-tls-verification", repo, "ostree-unverified-registry:"+host+"/os:latest")
+			cmd := exec.Command(path, append(strings.Fields(strings.ReplaceAll(tc.verb, "REPO", repo)),
+				"--insecure-skip-tls-verification", "ostree-unverified-registry:"+host+"/os:latest")...)
 			cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &errOut
 			require.NoError(t, cmd.Start())
 			select {
@@ -66,7 +72,7 @@ func TestSignalEndsAPullWithinASecond(t *testing.T) {
 			require.ErrorAs(t, err, &exit)
 			assert.Equal(t, tc.status, exit.ExitCode())
 			assert.Empty(t, out.String())
-			assert.Regexp(t, `^error: .*interrupted by `+name+`.*\n$`, errOut.String())
+			assert.Regexp(t, `^error: .*interrupted by `+unix.SignalName(tc.signal)+`.*\n$`, errOut.String())
 			fsck(t, repo)
 		})
 	}
@@ -118,6 +124,10 @@ func TestBrokenPipe(t *testing.T) {
 	for _, args := range [][]string{
 		{"image", "pull", repo, "ostree-unverified-image:oci:" + i.layout() + ":v1"},
 		{"image", "list", "--repo", repo},
+		{"image", "inspect", "--repo", repo, "ostree-unverified-image:oci:" + i.layout() + ":v1"},
+		{"image", "diff", "--repo", repo, "oci:" + i.layout() + ":v1", "oci:" + i.layout() + ":v1"},
+		{"container", "info", "ostree-unverified-image:oci:" + i.layout() + ":v1"},
+		{"provisional-repair", "analyze-inodes", "--repo", repo},
 	} {
 		r, w, err := os.Pipe()
 		require.NoError(t, err)

@@ -58,17 +58,23 @@ func (p *termProgress) event(e container.Event) {
 	case container.LayerDone:
 		p.finishLayer(e)
 	case container.PhaseStarted:
+		p.endPhases() // of one that failed there is no end
 		if text := phaseText(e.Phase); text != "" {
 			p.phases[e.Phase] = p.spinner(text)
 		}
 	case container.PhaseDone:
-		if bar := p.phases[e.Phase]; bar != nil {
-			bar.SetTotal(-1, true)
-			delete(p.phases, e.Phase)
-		}
+		p.endPhases()
 		if e.Phase == container.PhaseImport && p.done > 0 {
 			p.finishAll(e.Elapsed)
 		}
+	}
+}
+
+// endPhases removes the spinner of the phase that was under way.
+func (p *termProgress) endPhases() {
+	for phase, bar := range p.phases {
+		bar.SetTotal(-1, true)
+		delete(p.phases, phase)
 	}
 }
 

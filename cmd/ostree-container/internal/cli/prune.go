@@ -14,29 +14,59 @@ import (
 
 // prunedImages is the output of prune-images --format json; what was not looked at is not there.
 type prunedImages struct {
-	Images  []string `json:"images,omitempty"`
-	Removed int      `json:"imagesRemoved"`
-	Layers  *int     `json:"layersRemoved,omitempty"`
-	Objects *int     `json:"objectsRemoved,omitempty"`
-	Bytes   *uint64  `json:"bytesFreed,omitempty"`
+	DryRun  bool          `json:"dryRun,omitempty"` // it says what would be removed
+	Images  []string      `json:"images,omitempty"`
+	Removed int           `json:"imagesRemoved"`
+	Layers  *int          `json:"layersRemoved,omitempty"`
+	Objects *int          `json:"objectsRemoved,omitempty"`
+	Bytes   *uint64       `json:"bytesFreed,omitempty"`
+	Freed   []prunedImage `json:"freed,omitempty"` // with --full: what goes with each image and no other
+}
+
+type prunedImage struct {
+	Image   string `json:"image"`
+	Commit  string `json:"commit"`
+	Objects int    `json:"objects"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+type pruneFlags struct {
+	sysroot                        string
+	andLayers, full, dryRun, sizes bool
+	keep                           []string
+	format                         format
 }
 
 func (a *app) pruneImagesCommand() *cobra.Command {
-	var as format
+	var f pruneFlags
 	cmd := &cobra.Command{
 		Use:   "prune-images [OPTION...] --sysroot PATH",
 		Short: "Remove the images of a sysroot that are not deployed",
 		Long: `Removes the images of a sysroot that are not the origin of a deployment, also those that were
 only pulled. With --and-layers also the layers that nothing needs then; with --full also the
-objects that nothing reaches then, which frees the room.`,
-		Example: "  ostree-container image prune-images --sysroot / --full",
-		Args:    positional(),
+objects that nothing reaches then, which frees the room.
+
+With --full and --sizes, --dry-run or --format json it is also said what is freed with each
+image: what no deployment, no other image and no ref needs. What several of the removed images
+share is in the total only.`,
+		Example: `  ostree-container image prune-images --sysroot / --full
+
+  # What would go?
+  ostree-container image prune-images --sysroot / --full --dry-run
+
+  # Keep one that is to be deployed later
+  ostree-container image prune-images --sysroot / --full --keep docker://quay.io/example/os:next`,
+		Args: positional(),
 	}
-	path := cmd.Flags().String("sysroot", "", "`PATH` of the system root (required)")
-	andLayers := cmd.Flags().Bool("and-layers", false, "Also remove layers that nothing needs")
-	full := cmd.Flags().Bool("full", false, "Also remove layers and objects that nothing needs")
+	flags := cmd.Flags()
+	flags.StringVar(&f.sysroot, "sysroot", "", "`PATH` of the system root (required)")
+	flags.BoolVar(&f.andLayers, "and-layers", false, "Also remove layers that nothing needs")
+	flags.BoolVar(&f.full, "full", false, "Also remove layers and objects that nothing needs")
+	flags.BoolVarP(&f.dryRun, "dry-run", "n", false, "Remove nothing; say what would be removed")
+	flags.StringArrayVar(&f.keep, "keep", nil, "Keep this `IMAGE` although it is not deployed; may be given several times")
+	flags.BoolVar(&f.sizes, "sizes", false, "With --full: say what is freed with each image")
 	_ = cmd.MarkFlagDirname("sysroot")
-	as.add(cmd, "text or json")
+	f.format.add(cmd, "text or json")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := required(cmd, "sysroot"); err != nil {
 			return err
@@ -44,33 +74,68 @@ objects that nothing reaches then, which frees the room.`,
 		if err := exclusive(cmd, "full", "and-layers"); err != nil {
 			return err
 		}
-		return a.withSysroot(cmd.Context(), *path, func(sysroot *ostree.Sysroot) error {
-			if *full {
-				return a.pruneAll(cmd.Context(), sysroot, as)
+		if f.sizes && !f.full {
+			return usagef("--sizes needs --full")
+		}
+		opts := &container.PruneOptions{Logger: a.log, DryRun: f.dryRun, Sizes: f.sizes || f.format == formatJSON}
+		for _, image := range f.keep {
+			ref, err := parseImageRef(image)
+			if err != nil {
+				return err
 			}
-			return a.pruneImages(cmd.Context(), sysroot, *andLayers, as)
+			opts.Keep = append(opts.Keep, ref)
+		}
+		return a.withSysroot(cmd.Context(), f.sysroot, func(sysroot *ostree.Sysroot) error {
+			if f.full {
+				return a.pruneAll(cmd.Context(), sysroot, &f, opts)
+			}
+			return a.pruneImages(cmd.Context(), sysroot, &f, opts)
 		})
 	}
 	return cmd
 }
 
-func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, as format) error {
-	progress := a.pruneProgress(as)
-	p, err := container.Prune(ctx, sysroot, &container.PruneOptions{Progress: progress.event, Logger: a.log})
+func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, f *pruneFlags, opts *container.PruneOptions) error {
+	progress := a.pruneProgress(f.format)
+	opts.Progress = progress.event
+	p, err := container.Prune(ctx, sysroot, opts)
 	progress.stop()
 	if err != nil {
 		return err
 	}
+	if f.format == formatJSON {
+		result := prunedImages{DryRun: f.dryRun, Removed: p.Images, Layers: &p.Layers, Objects: &p.Objects, Bytes: &p.Bytes}
+		for _, image := range p.Freed {
+			result.Images = append(result.Images, image.Image.String())
+			result.Freed = append(result.Freed, prunedImage{image.Image.String(), image.Commit, image.Objects, image.Bytes})
+		}
+		return a.printJSON(result)
+	}
 	switch {
-	case as == formatJSON:
-		return a.printJSON(prunedImages{Removed: p.Images, Layers: &p.Layers, Objects: &p.Objects, Bytes: &p.Bytes})
 	case p.IsEmpty():
-		fmt.Fprintln(a.out, "No content was pruned.")
+		fmt.Fprintln(a.out, "No content "+f.tense("was", "would be")+" pruned.")
+		return nil
+	case f.dryRun:
+		fmt.Fprintf(a.out, "Would remove images: %d\nWould remove layers: %d\nWould remove objects: %d\nWould free: %s\n",
+			p.Images, p.Layers, p.Objects, formatSize(p.Bytes))
 	default:
 		fmt.Fprintf(a.out, "Removed images: %d\nRemoved layers: %d\nRemoved objects: %d\nFreed: %s\n",
 			p.Images, p.Layers, p.Objects, formatSize(p.Bytes))
 	}
+	if f.sizes || f.dryRun {
+		for _, image := range p.Freed {
+			fmt.Fprintf(a.out, "%s: %s (objects: %d, %s)\n", f.tense("Removed", "Would remove"), image.Image, image.Objects, formatSize(image.Bytes))
+		}
+	}
 	return nil
+}
+
+// tense chooses between what was done and what would be.
+func (f *pruneFlags) tense(done, would string) string {
+	if f.dryRun {
+		return would
+	}
+	return done
 }
 
 // pruneProgress shows on a terminal that something is going on; elsewhere the reference prints nothing either.
@@ -79,31 +144,40 @@ func (a *app) pruneProgress(as format) progress {
 	return a.newProgress(imageref.OSTreeImageReference{}, quiet, formatText)
 }
 
-func (a *app) pruneImages(ctx context.Context, sysroot *ostree.Sysroot, andLayers bool, as format) error {
-	gone, err := container.RemoveUndeployedImages(ctx, sysroot, &container.PruneOptions{Logger: a.log})
+func (a *app) pruneImages(ctx context.Context, sysroot *ostree.Sysroot, f *pruneFlags, opts *container.PruneOptions) error {
+	var layers int
+	if f.andLayers && f.dryRun { // the layers as they would be without the images
+		p, err := container.Prune(ctx, sysroot, opts)
+		if err != nil {
+			return err
+		}
+		layers = p.Layers
+	}
+	gone, err := container.RemoveUndeployedImages(ctx, sysroot, opts)
 	if err != nil {
 		return err
 	}
-	result := prunedImages{Images: texts(gone), Removed: len(gone)}
-	if as == formatText {
+	result := prunedImages{DryRun: f.dryRun, Images: texts(gone), Removed: len(gone)}
+	if f.format == formatText {
 		if len(gone) == 0 {
 			fmt.Fprintln(a.out, "No unreferenced images.")
 		}
 		for _, ref := range gone {
-			fmt.Fprintf(a.out, "Removed: %s\n", ref)
+			fmt.Fprintf(a.out, "%s: %s\n", f.tense("Removed", "Would remove"), ref)
 		}
 	}
-	if andLayers {
-		n, err := pruneLayersOf(ctx, sysroot, a)
-		if err != nil {
-			return err
+	if f.andLayers {
+		if !f.dryRun {
+			if layers, err = pruneLayersOf(ctx, sysroot, a); err != nil {
+				return err
+			}
 		}
-		result.Layers = &n
-		if as == formatText {
-			fmt.Fprintf(a.out, "Removed layers: %d\n", n)
+		result.Layers = &layers
+		if f.format == formatText {
+			fmt.Fprintf(a.out, "%s layers: %d\n", f.tense("Removed", "Would remove"), layers)
 		}
 	}
-	if as == formatJSON {
+	if f.format == formatJSON {
 		return a.printJSON(result)
 	}
 	return nil

@@ -82,7 +82,7 @@ file none are used.`,
 		if len(args) == 0 {
 			return nil, cobra.ShellCompDirectiveFilterDirs
 		}
-		return []cobra.Completion{"ostree-image-signed:", "ostree-unverified-image:", "ostree-unverified-registry:"}, cobra.ShellCompDirectiveNoSpace
+		return schemeCompletion(nil, nil, "")
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := f.importFlags.check(cmd); err != nil {
@@ -144,7 +144,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	counts := countsOf(ready) // before Import fills in what it fetched
 	if f.format == formatText {
 		if ready.Previous != nil {
-			newManifestDiff(ready.Previous.Manifest, ready.Manifest).print(a.out)
+			printManifestDiff(a.out, container.NewManifestDiff(ready.Previous.Manifest, ready.Manifest))
 		}
 		counts.print(a.out)
 	}
@@ -266,7 +266,7 @@ func (a *app) reportUpdate(ref imageref.OSTreeImageReference, ready *container.P
 	}
 	fmt.Fprintf(a.out, "  Digest: %s\n", ready.ManifestDigest)
 	if ready.Previous != nil {
-		newManifestDiff(ready.Previous.Manifest, ready.Manifest).print(a.out)
+		printManifestDiff(a.out, container.NewManifestDiff(ready.Previous.Manifest, ready.Manifest))
 	}
 	counts.print(a.out)
 	return nil

@@ -302,3 +302,15 @@ func TestPullGivesTheRegistryCredentials(t *testing.T) {
 	r := run(t, "", "image", "pull", repo, "ostree-unverified-registry:localhost:"+port+"/os", "--creds=me")
 	assert.Equal(t, result{err: "error: read password of me: EOF\n", status: 1}, r)
 }
+
+// A phase that fails is never said to be completed.
+func TestFailedPhaseIsNotCompleted(t *testing.T) {
+	t.Parallel()
+	i := makeImages(t)
+	repo := i.repo(t, "repo", "bare-user")
+	r := run(t, "", "image", "pull", "--format=json", repo, "ostree-unverified-image:oci:"+i.layout()+":v3")
+	assert.Equal(t, 1, r.status)
+	assert.Contains(t, r.out, `"task":"resolving"`)
+	assert.NotContains(t, r.out, `"completed":true`)
+	assert.NotContains(t, r.out, `"Result"`)
+}

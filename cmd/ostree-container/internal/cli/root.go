@@ -96,12 +96,19 @@ func (a *app) rootCommand() *cobra.Command {
 		Short: "Commands for container images",
 		Long:  "Commands for container images. The word may be left out.",
 	})
-	containers.AddCommand(a.imageCommand())
-	image := a.imageCommand()
-	image.Hidden = true // the same again, without "container" in front
-	root.AddCommand(containers, image, a.completionCommand(), a.manCommand())
+	containers.AddCommand(a.containerCommands()...)
+	for _, cmd := range a.containerCommands() {
+		cmd.Hidden = true // the same again, without "container" in front
+		root.AddCommand(cmd)
+	}
+	root.AddCommand(containers, a.provisionalRepairCommand(), a.completionCommand(), a.manCommand())
 	plainUseLine(root)
 	return root
+}
+
+// containerCommands are the commands in the group "container".
+func (a *app) containerCommands() []*cobra.Command {
+	return []*cobra.Command{a.imageCommand(), a.infoCommand(), a.compareCommand(), a.commitCommand()}
 }
 
 func (a *app) imageCommand() *cobra.Command {
@@ -112,8 +119,7 @@ func (a *app) imageCommand() *cobra.Command {
 
 An image is written TRANSPORT:NAME, for example docker://quay.io/example/os:latest or
 oci:/srv/layout:v2. Transports: registry (or docker://), oci, oci-archive,
-docker-archive, dir, containers-storage, docker-daemon. Where an image is fetched, the
-rule for its signature comes first:
+docker-archive, dir. Where an image is fetched, the rule for its signature comes first:
 
   ostree-image-signed:IMAGE          /etc/containers/policy.json must demand a signature
   ostree-unverified-image:IMAGE      the policy may accept anything
@@ -122,8 +128,8 @@ rule for its signature comes first:
   ostree-remote-registry:REMOTE:NAME`,
 	})
 	image.AddCommand(
-		a.pullCommand(), a.listCommand(), a.historyCommand(), a.metadataCommand(),
-		a.removeCommand(), a.pruneLayersCommand(), a.pruneImagesCommand(), a.deployCommand(),
+		a.pullCommand(), a.listCommand(), a.historyCommand(), a.metadataCommand(), a.inspectCommand(), a.diffCommand(),
+		a.removeCommand(), a.pruneLayersCommand(), a.pruneImagesCommand(), a.clearCachedUpdateCommand(), a.deployCommand(),
 		a.copyCommand(),
 	)
 	return image

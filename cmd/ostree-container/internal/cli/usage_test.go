@@ -1,10 +1,23 @@
 package cli
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 )
+
+// imageVerbs are the names that "image" alone lists.
+func imageVerbs() string {
+	a, _, _ := testApp()
+	var names []string
+	for _, cmd := range a.imageCommand().Commands() {
+		names = append(names, cmd.Name())
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
 
 func TestUsageErrors(t *testing.T) {
 	t.Parallel()
@@ -13,13 +26,13 @@ func TestUsageErrors(t *testing.T) {
 		error string
 		usage string
 	}{
-		"nothing":      {nil, "a command is missing: completion, container, man", "ostree-container COMMAND"},
+		"nothing":      {nil, "a command is missing: completion, container, man, provisional-repair", "ostree-container COMMAND"},
 		"unknown verb": {[]string{"frobnicate"}, `unknown command "frobnicate"`, "ostree-container COMMAND"},
 		"misspelt": {
 			[]string{"container", "image", "lits"}, `unknown command "lits"; similar: list`, "ostree-container container image COMMAND",
 		},
 		"no image verb": {
-			[]string{"image"}, "a command is missing: copy, deploy, history, list, metadata, prune-images, prune-layers, pull, remove",
+			[]string{"image"}, "a command is missing: " + imageVerbs(),
 			"ostree-container image COMMAND",
 		},
 		"unknown option": {
@@ -41,7 +54,7 @@ func TestUsageErrors(t *testing.T) {
 			"ostree-container image pull [OPTION...] REPO IMGREF",
 		},
 		"no signature rule": {
-			[]string{"image", "pull", "r", "docker://x"}, `invalid value "docker://x" for IMGREF: Invalid ostree image reference scheme: docker`,
+			[]string{"image", "pull", "r", "docker://x"}, `invalid value "docker://x" for IMGREF: Invalid ostree image reference scheme: docker; did you mean ostree-unverified-image:docker://x, or ostree-image-signed:docker://x?`,
 			"ostree-container image pull [OPTION...] REPO IMGREF",
 		},
 		"two credentials": {
@@ -72,6 +85,33 @@ func TestUsageErrors(t *testing.T) {
 		"no sysroot": {
 			[]string{"image", "prune-images"}, "the following required option was not provided: --sysroot",
 			"ostree-container image prune-images [OPTION...] --sysroot PATH",
+		},
+		"sizes of what": {
+			[]string{"image", "prune-images", "--sysroot=/x", "--sizes"}, "--sizes needs --full", "ostree-container image prune-images [OPTION...] --sysroot PATH",
+		},
+		"keep nothing": {
+			[]string{"image", "prune-images", "--sysroot=/x", "--keep=x"}, `invalid value "x" for IMGREF: Missing ':' in x`,
+			"ostree-container image prune-images [OPTION...] --sysroot PATH",
+		},
+		"diff of one": {
+			[]string{"image", "diff", "--repo=r", "a"}, "the following required arguments were not provided: TO",
+			"ostree-container image diff [OPTION...] --repo PATH FROM TO",
+		},
+		"diff of no depth": {
+			[]string{"image", "diff", "--repo=r", "--depth=0", "a", "b"}, "invalid value 0 for --depth: at least 1",
+			"ostree-container image diff [OPTION...] --repo PATH FROM TO",
+		},
+		"inspect twice": {
+			[]string{"image", "inspect", "--raw", "--config", "ostree-unverified-registry:x"}, "the option --raw cannot be used with --config",
+			"ostree-container image inspect [OPTION...] [--repo PATH] IMGREF",
+		},
+		"compare one": {
+			[]string{"container", "compare", "ostree-unverified-registry:x"}, "the following required arguments were not provided: IMGREF_NEW",
+			"ostree-container container compare [OPTION...] IMGREF_OLD IMGREF_NEW",
+		},
+		"repair nothing": {
+			[]string{"provisional-repair", "repair"}, "the following required option was not provided: --sysroot",
+			"ostree-container provisional-repair repair [OPTION...] --sysroot PATH",
 		},
 		"deploy nothing": {
 			[]string{"image", "deploy"}, "the following required option was not provided: --imgref or --image",
