@@ -1,0 +1,44 @@
+package object
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Arrays of elements of variable size, by the framing offsets at their end (GVariant specification, 2.5.3 "Arrays").
+func TestSplitArray(t *testing.T) {
+	long := strings.Repeat("x", 300)
+	for _, c := range []struct {
+		name, data string
+		want       []string // nil with ok: empty
+		ok         bool
+	}{
+		{"empty", "", nil, true},
+		{"one", "abc\x03", []string{"abc"}, true},
+		{"two", "abcde\x03\x05", []string{"abc", "de"}, true},
+		{"empty elements", "\x00\x00", []string{"", ""}, true},
+		{"first empty", "ab\x00\x02", []string{"", "ab"}, true},
+		{"two bytes wide", long + "\x2c\x01", []string{long}, true},
+		{"offset beyond", "abc\x09", nil, false},
+		{"offsets fall", "abcd\x03\x02\x04", nil, false},
+		{"offset into the offsets", "ab\x04\x02", nil, false},
+		{"rest of an offset", long + "\x2b\x01", nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := splitArray([]byte(c.data))
+			if !c.ok {
+				require.Error(t, err)
+				return
+			}
+			require.NoError(t, err)
+			var text []string
+			for _, e := range got {
+				text = append(text, string(e))
+			}
+			assert.Equal(t, c.want, text)
+		})
+	}
+}
