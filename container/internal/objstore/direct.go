@@ -282,6 +282,11 @@ func (d *direct) finish(f *tmpFile, sum object.Checksum, m *object.Meta) error {
 				return err
 			}
 		}
+		if altered(m) {
+			if err := f.checkHeld(m); err != nil {
+				return err
+			}
+		}
 	}
 	// libostree gives every object the modification time 0 and leaves the access time alone.
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {}}
@@ -307,6 +312,13 @@ func (d *direct) symlink(sum object.Checksum, m *object.Meta, target string) err
 			p := "/proc/self/fd/" + strconv.Itoa(d.stage.fd) + "/" + tmp
 			if err := unix.Lsetxattr(p, x.Name, x.Value, 0); err != nil {
 				return fmt.Errorf("set xattr %q (%d bytes) on a symlink: %w", x.Name, len(x.Value), err)
+			}
+		}
+		if altered(m) {
+			p := "/proc/self/fd/" + strconv.Itoa(d.stage.fd) + "/" + tmp
+			get := func(name string, dest []byte) (int, error) { return unix.Lgetxattr(p, name, dest) }
+			if err := checkHeld(m, get, func() (uint32, error) { return m.Mode, nil }); err != nil {
+				return err
 			}
 		}
 		return d.stage.ensure(sum[0])

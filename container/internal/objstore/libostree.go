@@ -62,6 +62,9 @@ func (l *viaLibostree) has(ctx context.Context, typ ostree.ObjectType, sum objec
 }
 
 func (l *viaLibostree) file(ctx context.Context, sum object.Checksum, m *object.Meta, target string, content []byte) error {
+	if err := probe(l.repo, m); err != nil {
+		return err
+	}
 	return l.write(ctx, func() error {
 		size := int64(len(content))
 		_, err := l.repo.WriteContent(ctx, sum.String(), fileInfo(m, target, size), xattrs(m), bytes.NewReader(content), size)
@@ -78,6 +81,9 @@ func (l *viaLibostree) stream(ctx context.Context, want object.Checksum, m *obje
 		} else if present {
 			return verifyStream(ctx, want, m, size, r)
 		}
+	}
+	if err := probe(l.repo, m); err != nil {
+		return want, false, err
 	}
 	err = l.write(ctx, func() error {
 		exact := &exactReader{r: r, left: size}
