@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/registry"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -31,10 +33,6 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	case err != nil: // as if it were not there: pulling again repairs it
 		i.opts.Logger.Error("failed to query image commit", "image", i.target.String(), "error", err)
 		previous = nil
-	default:
-		if want, ok := i.ref.ImgRef.Digest(); ok && want == previous.ManifestDigest {
-			return i.present(ctx, previous)
-		}
 	}
 	if err := i.Close(); err != nil {
 		return nil, err
@@ -47,11 +45,31 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 		options.Logger = i.opts.Logger
 	}
 	options.ManifestOnly = true
+	// What is stored may have come there without the signature that the policy asks for now, so the policy is asked again. If it wants
+	// to see the image, that has to be fetched.
+	stored := previous != nil && isDigest(i.ref, previous)
+	unseen, err := registry.AcceptsUnseen(ctx, i.ref, &options)
+	switch {
+	case !stored: // Open reports what is wrong with the policy
+	case err != nil:
+		return nil, fmt.Errorf("%s is stored, but may not be used: %w", i.target, err)
+	case unseen:
+		return i.present(ctx, previous)
+	}
 	if i.image, err = registry.Open(ctx, i.ref, &options); err != nil {
-		return nil, fmt.Errorf("Fetching manifest: %w", err) //nolint:staticcheck // the reference's text
+		err = fmt.Errorf("Fetching manifest: %w", err) //nolint:staticcheck // the reference's text
+		if stored {
+			err = fmt.Errorf("%s is stored, but the policy asks for a signature: %w", i.target, err)
+		}
+		return nil, err
 	}
 	if previous != nil {
-		if isCurrent(previous, i.image.ManifestDigest, i.image.Manifest) {
+		current := isCurrent(previous, i.image.ManifestDigest, i.image.Manifest)
+		// A signed manifest vouches for its own layers only: the stored image may have others for the same config.
+		if current && !unseen && previous.ManifestDigest != i.image.ManifestDigest {
+			current = slices.EqualFunc(previous.Manifest.Layers, i.image.Manifest.Layers, sameBlob)
+		}
+		if current {
 			return i.present(ctx, previous)
 		}
 	}
@@ -81,6 +99,14 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	}
 	return &PrepareResult{Ready: p}, nil
 }
+
+// isDigest reports whether the reference names the manifest of a stored image by its digest.
+func isDigest(ref imageref.OSTreeImageReference, stored *LayeredImageState) bool {
+	want, ok := ref.ImgRef.Digest()
+	return ok && want == stored.ManifestDigest
+}
+
+func sameBlob(a, b ocispec.Descriptor) bool { return a.Digest == b.Digest }
 
 // present is the result for an image that is in the repository: it may have come there without the check that is asked for now.
 func (i *Importer) present(ctx context.Context, state *LayeredImageState) (_ *PrepareResult, err error) {

@@ -17,6 +17,12 @@ import (
 // gpgKey makes a key and returns gpg's home, the key's ID and a file with the public key.
 func gpgKey(t *testing.T, name string) (home, id, public string) {
 	t.Helper()
+	return gpgKeyOf(t, name, "ed25519")
+}
+
+// gpgKeyOf is gpgKey for another algorithm: that of containers/image knows no elliptic curves.
+func gpgKeyOf(t *testing.T, name, algorithm string) (home, id, public string) {
+	t.Helper()
 	ti.NeedTool(t, "gpg")
 	home, err := os.MkdirTemp("", "gpg") // the path of a socket has to be short
 	require.NoError(t, err)
@@ -25,7 +31,7 @@ func gpgKey(t *testing.T, name string) (home, id, public string) {
 		assert.NoError(t, os.RemoveAll(home))
 	})
 	id = name + "@example.com"
-	ti.Run(t, "gpg", "--homedir", home, "--batch", "--passphrase", "", "--quick-gen-key", id, "ed25519", "sign", "never")
+	ti.Run(t, "gpg", "--homedir", home, "--batch", "--passphrase", "", "--quick-gen-key", id, algorithm, "sign", "never")
 	public = filepath.Join(t.TempDir(), "public.gpg")
 	ti.Run(t, "gpg", "--homedir", home, "--batch", "--output", public, "--export", id)
 	return home, id, public

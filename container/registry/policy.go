@@ -184,3 +184,45 @@ func checkPolicy(ctx context.Context, policy *signature.Policy, img types.Unpars
 	}
 	return nil
 }
+
+// AcceptsUnseen reports whether the signature policy accepts whatever ref names without looking at it: no requirement is about a
+// signature. It reads the policy only, not the image. What the policy refuses in any case, or Open would refuse because of the policy,
+// is an error as Open has it. opts may be nil.
+func AcceptsUnseen(ctx context.Context, ref imageref.OSTreeImageReference, opts *Options) (bool, error) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	accepts, err := acceptsUnseen(ref, opts)
+	if err != nil {
+		return false, newError(ctx, "check policy for "+ref.ImgRef.String(), err, 0, &redactor{})
+	}
+	return accepts, nil
+}
+
+func acceptsUnseen(ref imageref.OSTreeImageReference, opts *Options) (bool, error) {
+	name, err := imageReference(ref.ImgRef)
+	if err != nil {
+		return false, err
+	}
+	policy, err := opts.policy(ref.SigVerify)
+	if err != nil {
+		return false, err
+	}
+	if opts.RequireSigned {
+		if err := requireSigned(policy, name); err != nil {
+			return false, err
+		}
+	}
+	scope, reqs := requirements(policy, name)
+	accepts := len(reqs) > 0
+	for _, r := range reqs {
+		switch requirementType(r) {
+		case "insecureAcceptAnything":
+		case "reject":
+			return false, fmt.Errorf("%w: %s rejects it", ErrPolicyRejected, scope)
+		default:
+			accepts = false
+		}
+	}
+	return accepts, nil
+}
