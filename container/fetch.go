@@ -166,7 +166,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	source := &countingReader{r: blob, counter: &byteCounter{progress: f.progress, layer: *l}}
 	plain, err := compress.NewReader(source)
 	if err != nil {
-		return "", f.blame(source, err)
+		return "", f.blame(source, cancel, err)
 	}
 	hash := sha256.New()
 	ahead := pipe.New(io.TeeReader(plain, hash))
@@ -181,7 +181,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 			return "", err
 		}
 		ahead.Close()
-		return "", f.blame(source, err)
+		return "", f.blame(source, cancel, err)
 	}
 	// What follows the end of the archive belongs to the blob: without it neither its digest nor the CRC can be checked.
 	if _, err := io.Copy(io.Discard, ahead); err != nil {
@@ -246,12 +246,13 @@ func ofRepository(err error) bool {
 }
 
 // blame reads what is left of a blob after its content was refused: if the blob is not the one that was asked for, that is the error
-// to report.
-func (f *fetcher) blame(source io.Reader, err error) error {
-	if registry.Retryable(err) {
+// to report. A rest that is large, or does not come soon, is left unread: the error at hand is as true.
+func (f *fetcher) blame(source *countingReader, stop context.CancelFunc, err error) error {
+	if registry.Retryable(err) || source.counter.layer.Descriptor.Size-source.counter.done > blameLimit {
 		return err
 	}
-	_, rest := io.Copy(io.Discard, io.LimitReader(source, blameLimit))
+	defer time.AfterFunc(blameTime, stop).Stop()
+	_, rest := io.Copy(io.Discard, source)
 	var wrongDigest *registry.DigestError
 	var wrongSize *registry.SizeError
 	if errors.As(rest, &wrongDigest) || errors.As(rest, &wrongSize) || registry.Retryable(rest) {
@@ -260,8 +261,10 @@ func (f *fetcher) blame(source io.Reader, err error) error {
 	return err
 }
 
-// blameLimit is how much of a bad blob is read to find out whether it is the wrong one, in bytes.
-const blameLimit = 1 << 30
+// How much of a bad blob is read to find out whether it is the wrong one, in bytes, and for how long.
+const blameLimit = 64 << 20
+
+var blameTime = 3 * time.Second // tests shorten it
 
 // finishBase makes the commit of an ostree base visible, when every object it needs is there.
 func (f *fetcher) finishBase(ctx context.Context, l *LayerState) error {

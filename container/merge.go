@@ -235,6 +235,10 @@ func (i *Importer) filteredVariant(ctx context.Context, layers []LayerState) (gv
 	return gvariant.Array("{sa{su}}", entries...)
 }
 
+// maxTimestamp is the last second of the year 9999, the end of RFC 3339: with a time zone an image may say more, and the commit could not
+// be read back.
+const maxTimestamp = 253402300799
+
 // timestampOf is when the image says it was made, in seconds since the epoch; 0 if it does not, so that the same image gives the same
 // commit.
 func timestampOf(manifest *ocispec.Manifest, config *ocispec.Image) uint64 {
@@ -247,7 +251,7 @@ func timestampOf(manifest *ocispec.Manifest, config *ocispec.Image) uint64 {
 	if created == nil || created.Unix() < 0 {
 		return 0
 	}
-	return uint64(created.Unix())
+	return min(uint64(created.Unix()), maxTimestamp)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

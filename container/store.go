@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -327,7 +328,15 @@ func FilteredContentWarning(filtered map[string]map[string]uint32) string {
 	var b strings.Builder
 	b.WriteString("Image contains non-ostree compatible file paths:")
 	for _, path := range paths {
-		fmt.Fprintf(&b, " %s: %d", path, total[path])
+		fmt.Fprintf(&b, " %s: %d", strings.Map(printable, path), total[path])
 	}
 	return b.String()
+}
+
+// printable replaces what would move the cursor of a terminal, or worse: names come from an image.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return unicode.ReplacementChar
+	}
+	return r
 }

@@ -111,11 +111,21 @@ const maxPath = 4096
 type completeness struct {
 	repo  *ostree.Repo
 	index *objstore.Index
-	seen  map[object.Checksum]bool // dirtrees and dirmetas
+	metas map[object.Checksum]bool // dirmetas
+	trees map[object.Checksum]extent
 }
 
+// extent is how large a directory is when it is checked out: few objects can make many paths, as one may be in several places.
+type extent struct {
+	entries int64 // files and directories
+	longest int   // bytes of the longest path, from this directory on
+}
+
+// maxEntries is how many files and directories a tree may have.
+const maxEntries = 5_000_000
+
 func newCompleteness(repo *ostree.Repo, store *objstore.Store) *completeness {
-	return &completeness{repo: repo, index: store.NewIndex(), seen: map[object.Checksum]bool{}}
+	return &completeness{repo: repo, index: store.NewIndex(), metas: map[object.Checksum]bool{}, trees: map[object.Checksum]extent{}}
 }
 
 // check returns an error that wraps ErrIncomplete and names the first object that is missing below a root.
@@ -123,7 +133,8 @@ func (c *completeness) check(ctx context.Context, tree, meta object.Checksum) er
 	if err := c.need(ctx, ostree.ObjectDirMeta, meta, "/"); err != nil {
 		return err
 	}
-	return c.walk(ctx, tree, "/")
+	_, err := c.walk(ctx, tree, "/")
+	return err
 }
 
 func (c *completeness) need(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, path string) error {
@@ -134,38 +145,57 @@ func (c *completeness) need(ctx context.Context, typ ostree.ObjectType, sum obje
 	return err
 }
 
-func (c *completeness) walk(ctx context.Context, tree object.Checksum, path string) error {
-	if c.seen[tree] {
-		return nil
+func (c *completeness) walk(ctx context.Context, tree object.Checksum, path string) (extent, error) {
+	if size, ok := c.trees[tree]; ok {
+		return size, checkExtent(size, path)
 	}
-	if len(path) > maxPath {
-		return fmt.Errorf("%w: path of more than %d bytes: %q", ErrLayout, maxPath, path)
+	var size extent
+	if err := checkExtent(size, path); err != nil {
+		return size, err
 	}
 	if err := c.need(ctx, ostree.ObjectDirTree, tree, path); err != nil {
-		return err
+		return size, err
 	}
 	content, err := repoLoader{c.repo}.DirTree(ctx, tree)
 	if err != nil {
-		return fmt.Errorf("directory %q: %w", path, err)
+		return size, fmt.Errorf("directory %q: %w", path, err)
 	}
 	for _, f := range content.Files {
 		if err := c.need(ctx, ostree.ObjectFile, f.Sum, path+f.Name); err != nil {
-			return err
+			return size, err
 		}
+		size.longest = max(size.longest, len(f.Name))
 	}
+	size.entries = int64(len(content.Files) + len(content.Dirs))
 	for _, d := range content.Dirs {
-		if !c.seen[d.Meta] {
+		if !c.metas[d.Meta] {
 			if err := c.need(ctx, ostree.ObjectDirMeta, d.Meta, path+d.Name); err != nil {
-				return err
+				return size, err
 			}
-			c.seen[d.Meta] = true
+			c.metas[d.Meta] = true
 		}
-		if err := c.walk(ctx, d.Tree, path+d.Name+"/"); err != nil {
-			return err
+		below, err := c.walk(ctx, d.Tree, path+d.Name+"/")
+		if err != nil {
+			return size, err
+		}
+		size.entries += below.entries // each at most maxEntries, and few enough for 64 bits
+		size.longest = max(size.longest, len(d.Name)+1+below.longest)
+		if err := checkExtent(size, path); err != nil {
+			return size, err
 		}
 	}
-	c.seen[tree] = true
-	return ctx.Err()
+	c.trees[tree] = size
+	return size, ctx.Err()
+}
+
+func checkExtent(size extent, path string) error {
+	switch {
+	case len(path)+size.longest > maxPath:
+		return fmt.Errorf("%w: path of more than %d bytes: %q", ErrLayout, maxPath, path)
+	case size.entries > maxEntries:
+		return fmt.Errorf("%w: more than %d files and directories in %q", ErrLayout, maxEntries, path)
+	}
+	return nil
 }
 
 // countsVariant is an a{su} with sorted keys.

@@ -245,6 +245,7 @@ const maxFiltered = 4096
 
 // filtered counts an entry that is left out.
 func (im *importer) filtered(key string) {
+	key = strings.ToValidUTF8(key, "\uFFFD") // names of attributes may be any bytes, metadata of a commit may not
 	if _, known := im.result.Filtered[key]; !known && len(im.result.Filtered) >= maxFiltered {
 		key = "(others)"
 	}
