@@ -28,7 +28,7 @@ export GOFLAGS := $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help deps deps-test deps-boot go-version judge build install test test-race test-root \
-	test-container interop fuzz bench bench-pull cover fmt lint api-coverage binding-doc demo boot-test chroot-test clean
+	test-container matrix interop fuzz bench bench-pull cover fmt lint api-coverage binding-doc demo boot-test chroot-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -88,6 +88,9 @@ test-root: deps-test judge ## Run all tests as root (through sudo if need be)
 
 test-container: build deps-boot ## Run what CI runs in Dockerfile.test, over a base made from packages
 	$(SUDO) testdata/chroot/test-container '$(CACHE)'
+
+matrix: deps-boot ## Run the tests on libostree 2025.2 (trixie) and 2026.4 (sid), in chroots kept in CACHE
+	$(SUDO) testdata/chroot/matrix '$(CACHE)'
 
 interop: deps-test judge ## Only the comparison with the Rust crate ostree-ext, both ways
 	REQUIRE_ALL=1 JUDGE=$(JUDGE) $(GOTEST) -run Interop -v $(PACKAGES)

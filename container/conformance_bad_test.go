@@ -333,7 +333,7 @@ func TestBadRegistry(t *testing.T) {
 				state, err = pullContext(t.Context(), policyFile(t), repo, ref)
 				require.NoError(t, err)
 			}
-			want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, []ti.Layer{goodLayer("first"), {Members: members}})...)
+			want, _ := oracle.Merge(nil, trees(t, rulesHere(), []ti.Layer{goodLayer("first"), {Members: members}})...)
 			oracle.Same(t, want.List(), oracle.List(t, repoDir, state.MergeCommit), "merge commit")
 			oracle.Fsck(t, repoDir)
 		})
@@ -449,7 +449,7 @@ func TestBadConcurrentPulls(t *testing.T) {
 	assert.Equal(t, states[1].MergeCommit, states[3].MergeCommit)
 	oracle.Fsck(t, repoDir)
 	assert.Empty(t, leftovers(t, repoDir))
-	want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, layers)...)
+	want, _ := oracle.Merge(nil, trees(t, rulesHere(), layers)...)
 	oracle.Same(t, want.List(), oracle.List(t, repoDir, states[0].MergeCommit), "merge commit")
 }
 
@@ -472,7 +472,7 @@ func TestBadKilled(t *testing.T) {
 	features := ti.UnionSafe()
 	layers := ti.Random(99, ti.RandomOptions{Features: features, MinLayers: 5, MaxLayers: 5, Members: 120})
 	w := ti.Image{Layers: layers}.Write(t, t.TempDir(), "v1")
-	want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, layers)...)
+	want, _ := oracle.Merge(nil, trees(t, rulesHere(), layers)...)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	rounds := 6
@@ -530,7 +530,7 @@ func TestBadRepositoryMissingObjects(t *testing.T) {
 			t.Logf("%s: %v", suffix, err)
 			assert.NotContains(t, oracle.Refs(t, repoDir), v2.Ref)
 		} else {
-			want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, layers)...)
+			want, _ := oracle.Merge(nil, trees(t, rulesHere(), layers)...)
 			oracle.Same(t, want.List(), oracle.List(t, repoDir, state.MergeCommit), "merge commit")
 		}
 		require.NoError(t, repo.Close())

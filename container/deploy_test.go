@@ -187,7 +187,7 @@ func TestDeploy(t *testing.T) {
 	assert.Equal(t, "1", state.Version())
 	assert.Equal(t, w.Digest(), state.ManifestDigest)
 	mountPoint := trees(t, oracle.Rules{Var: "var"}, []ti.Layer{{Members: []ti.Member{ti.Dir("var", 0o755)}}}) // see TestMountPointOfVar
-	want, _ := oracle.Merge(nil, append(trees(t, oracle.Rules{}, osLayers("1")), mountPoint...)...)
+	want, _ := oracle.Merge(nil, append(trees(t, rulesHere(), osLayers("1")), mountPoint...)...)
 	oracle.Same(t, want.List(), oracle.List(t, s.repo, state.MergeCommit), "merge commit")
 
 	root := s.deployment(state.MergeCommit, 0)
@@ -704,6 +704,8 @@ mount --bind /usr "$root/usr"
 mount -t proc proc "$root/proc"
 mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs tmpfs "$root/tmp"
+mkdir -p "$root/dev"
+mount --rbind /dev "$root/dev"
 mount --bind "$sysroot" "$root/sysroot"
 mount --bind "$sysroot/boot" "$root/boot"
 mkdir "$root/run/ostree" "$root/run/tmp"

@@ -202,7 +202,7 @@ func TestPullWhileAnotherProcessPrunes(t *testing.T) {
 		version := append(slices.Clone(layers[:1]), layers[n%5+1], goodLayer(fmt.Sprint(n)))
 		w := ti.Image{Layers: version}.Write(t, dir, "latest")
 		state := mustPull(t, repo, w.Ref, container.ImporterOptions{})
-		want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, version)...)
+		want, _ := oracle.Merge(nil, trees(t, rulesHere(), version)...)
 		oracle.Same(t, want.List(), oracle.List(t, repoDir, state.MergeCommit), "merge commit")
 		assert.Subset(t, slices.Collect(maps.Keys(oracle.Refs(t, repoDir))), []string{refOfLayer(t, *w, 0), refOfLayer(t, *w, 1), refOfLayer(t, *w, 2)})
 	}
@@ -601,7 +601,7 @@ func TestDamagedObjectIsNotBuiltOn(t *testing.T) {
 // Cancelled at any moment, an import ends within a second, with all that it started, leaves nothing, and says why.
 func TestCancelledAtAnyMoment(t *testing.T) {
 	layers := plainLayers("c", 4, 30, 300_000)
-	whole, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, layers)...)
+	whole, _ := oracle.Merge(nil, trees(t, rulesHere(), layers)...)
 	dir := t.TempDir()
 	ti.Image{Layers: layers}.Write(t, dir, "latest")
 	reg := ti.NewRegistry(t, dir)

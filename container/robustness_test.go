@@ -347,7 +347,7 @@ func refOfLayer(t testing.TB, l ti.Written, n int) string {
 // wellPulled checks that a repository is sound, holds an image as it must be, and nothing is left over.
 func wellPulled(t testing.TB, dir string, state *container.LayeredImageState, layers []ti.Layer) {
 	t.Helper()
-	want, _ := oracle.Merge(nil, trees(t, oracle.Rules{}, layers)...)
+	want, _ := oracle.Merge(nil, trees(t, rulesHere(), layers)...)
 	oracle.Same(t, want.List(), oracle.List(t, dir, state.MergeCommit), "merge commit")
 	oracle.Fsck(t, dir)
 	assert.Empty(t, leftovers(t, dir))

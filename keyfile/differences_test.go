@@ -47,7 +47,11 @@ func TestDifferences(t *testing.T) {
 		{"2 text is kept, not tidied", func(t *testing.T) {
 			const in = "[g]\r\n k = v \r\n[h]\r\nk=1\r\n[g]\r\nl=2"
 			f, g := load(t, in)
-			assert.Equal(t, "[g]\nk=v \nl=2\n\n[h]\nk=1\n", string(g.Data()))
+			want := "[g]\nk=v \nl=2\n\n[h]\nk=1\n"
+			if glib284() { // which adds no blank line
+				want = "[g]\nk=v \nl=2\n[h]\nk=1\n"
+			}
+			assert.Equal(t, want, string(g.Data()))
 			assert.Equal(t, in, string(f.Bytes()))
 		}},
 		{"3 Keys lists a repeated key once", func(t *testing.T) {
@@ -76,9 +80,14 @@ func TestDifferences(t *testing.T) {
 		{"6 a new key goes behind the last key, not the last comment", func(t *testing.T) {
 			f, g := load(t, "[g]\na=1\n\n# of h\n[h]\nb=1\n")
 			g.SetValue("g", "n", "1")
-			assert.Equal(t, "[g]\na=1\n\n# of h\nn=1\n\n[h]\nb=1\n", string(g.Data()))
+			const ours = "[g]\na=1\nn=1\n\n# of h\n[h]\nb=1\n"
+			want := "[g]\na=1\n\n# of h\nn=1\n\n[h]\nb=1\n"
+			if glib284() { // which does as we do
+				want = ours
+			}
+			assert.Equal(t, want, string(g.Data()))
 			require.NoError(t, f.SetValue("g", "n", "1"))
-			assert.Equal(t, "[g]\na=1\nn=1\n\n# of h\n[h]\nb=1\n", string(f.Bytes()))
+			assert.Equal(t, ours, string(f.Bytes()))
 		}},
 		{"7 setters refuse what could not be read back", func(t *testing.T) {
 			g := glibkeyfile.New()
@@ -120,8 +129,13 @@ func TestDifferences(t *testing.T) {
 			f, g := load(t, "[g]\nk=base\nk[de]=gut\nk[de_AT]=\\\n")
 			s, err := g.LocaleString("g", "k", "de_AT")
 			require.NoError(t, err)
-			assert.Empty(t, s)
-			assert.Equal(t, "de_AT", g.LocaleForKey("g", "k", "de_AT"))
+			if glib284() { // since 2.84 GLib does as we do
+				assert.Equal(t, "gut", s)
+				assert.Equal(t, "de", g.LocaleForKey("g", "k", "de_AT"))
+			} else {
+				assert.Empty(t, s)
+				assert.Equal(t, "de_AT", g.LocaleForKey("g", "k", "de_AT"))
+			}
 			s, err = f.LocaleString("g", "k", "de_AT")
 			require.NoError(t, err)
 			assert.Equal(t, "gut", s)
@@ -132,8 +146,12 @@ func TestDifferences(t *testing.T) {
 		{"10 translated lists are read as lists", func(t *testing.T) {
 			f, g := load(t, "[g]\nesc=a\\;b;c;\none=;\n")
 			list, err := g.LocaleStringList("g", "esc", "de")
-			require.NoError(t, err)
-			assert.Equal(t, []string{`a\`, "b", "c"}, list)
+			if glib284() { // since 2.84 GLib refuses it
+				require.Error(t, err)
+			} else {
+				require.NoError(t, err)
+				assert.Equal(t, []string{`a\`, "b", "c"}, list)
+			}
 			list, err = g.LocaleStringList("g", "one", "de")
 			require.NoError(t, err)
 			assert.Empty(t, list)

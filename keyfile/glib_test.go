@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode"
 
@@ -207,9 +208,19 @@ func checkGetters(t *testing.T, f *keyfile.File, g *glibkeyfile.KeyFile, group, 
 	checkLocales(t, f, g, group, key)
 }
 
+// glib284 says whether the GLib at hand behaves as 2.84 does. It takes the locale "C" for the key without a locale, and
+// says so; by decision "C" is a locale like others here.
+var glib284 = sync.OnceValue(func() bool {
+	g, err := glibkeyfile.Load([]byte("[g]\nk=v\n"))
+	return err == nil && g.LocaleForKey("g", "k", "C") == "C"
+})
+
 func checkLocales(t *testing.T, f *keyfile.File, g *glibkeyfile.KeyFile, group, key string) {
 	t.Helper()
 	for _, locale := range []string{"de", "de_AT.UTF-8@euro", "C"} {
+		if locale == "C" && glib284() {
+			continue
+		}
 		// Decision: GLib takes the readable part of a malformed translation,
 		// we take the next one.
 		malformed, escaped := false, false
