@@ -104,7 +104,7 @@ func Copy(ctx context.Context, src *ostree.Repo, ref imageref.ImageReference, ds
 	}
 	done()
 	c.result.MergeCommit = state.MergeCommit
-	c.result.Linked, c.result.Copied, c.result.BytesCopied = c.linked.Load(), c.copied.Load(), c.bytes.Load()
+	c.result.Linked, c.result.Copied, c.result.Present, c.result.BytesCopied = c.linked.Load(), c.copied.Load(), c.present.Load(), c.bytes.Load()
 	return &c.result, nil
 }
 
@@ -127,10 +127,15 @@ func copyDetached(ctx context.Context, src, dst *ostree.Repo, checksum string) e
 	}
 	for _, key := range from.Keys() {
 		v, _ := from.Lookup(key)
+		if have, ok := old.Lookup(key); ok && isSignatures(key, have) && isSignatures(key, v) {
+			if v, err = unionOf(have, v); err != nil { // each remote that accepted the commit goes on doing so
+				return fmt.Errorf("%s: %w", key, err)
+			}
+		}
 		dict.Set(key, v)
 	}
 	merged, err := dict.Build()
-	if err != nil {
+	if err != nil || old.Equal(merged) {
 		return err
 	}
 	return dst.WriteDetachedMetadata(ctx, checksum, merged)

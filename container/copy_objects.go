@@ -27,7 +27,7 @@ type copier struct {
 	files    chan []object.Checksum
 	result   CopyResult
 
-	linked, copied, bytes atomic.Int64
+	linked, copied, present, bytes atomic.Int64
 }
 
 type objectKey struct {
@@ -143,15 +143,17 @@ func (c *copier) metadata(ctx context.Context, typ ostree.ObjectType, sum object
 	if err != nil {
 		return nil, err
 	}
-	present, err := c.store.Has(ctx, typ, sum)
-	if err != nil {
-		return nil, err
+	if !c.linker.Direct() {
+		if present, err := c.store.Has(ctx, typ, sum); err != nil || present {
+			c.present.Add(1)
+			return data, err
+		}
 	}
-	if present {
-		c.result.Present++
-		return data, nil
+	link, err := c.linker.Metadata(ctx, typ, sum, data)
+	if link == objstore.Present {
+		c.present.Add(1)
 	}
-	return data, c.linker.Metadata(ctx, typ, sum, data)
+	return data, err
 }
 
 func (c *copier) directory(ctx context.Context, sum object.Checksum, path string) error {
@@ -173,13 +175,15 @@ func (c *copier) directory(ctx context.Context, sum object.Checksum, path string
 		if !c.first(ostree.ObjectFile, f.Sum) {
 			continue
 		}
-		present, err := c.index.Has(ctx, ostree.ObjectFile, f.Sum)
-		if err != nil {
-			return err
-		}
-		if present {
-			c.result.Present++
-			continue
+		if !c.linker.Direct() {
+			present, err := c.index.Has(ctx, ostree.ObjectFile, f.Sum)
+			if err != nil {
+				return err
+			}
+			if present {
+				c.present.Add(1)
+				continue
+			}
 		}
 		c.batch = append(c.batch, f.Sum)
 		if len(c.batch) == copyBatch {
@@ -219,15 +223,24 @@ func (c *copier) file(ctx context.Context, sum object.Checksum) error {
 			return fmt.Errorf("object %s.file in %s: %w", sum, c.src.Path(), err)
 		}
 	}
-	linked, err := c.linker.File(ctx, sum)
+	link, err := c.linker.File(ctx, sum)
 	switch {
 	case errors.Is(err, ostree.ErrNotFound):
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	case err != nil:
 		return err
-	case linked:
+	case link == objstore.Linked:
 		c.linked.Add(1)
 		return nil
+	case link == objstore.Present:
+		c.present.Add(1)
+		return nil
+	}
+	if c.linker.Direct() { // it was not asked for before
+		if present, err := c.store.Has(ctx, ostree.ObjectFile, sum); err != nil || present {
+			c.present.Add(1)
+			return err
+		}
 	}
 	if err := c.content(ctx, sum); err != nil {
 		return fmt.Errorf("object %s.file of %s: %w", sum, c.src.Path(), err)

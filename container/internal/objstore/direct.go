@@ -39,6 +39,7 @@ type direct struct {
 	mu     sync.Mutex
 	linked []stagedObject
 
+	inPlace atomic.Bool      // something was linked into objects/ since the last sync
 	known   [256]atomic.Bool // objects/XX exists
 	counter atomic.Uint64    // names of temporary symlinks
 }
@@ -374,7 +375,7 @@ func (d *direct) publish(ctx context.Context, refs map[string]string) (err error
 			d.mu.Unlock()
 		}
 	}()
-	if len(batch) > 0 && !d.cfg.noSync {
+	if inPlace := d.inPlace.Swap(false); (inPlace || len(batch) > 0) && !d.cfg.noSync {
 		if err := unix.Syncfs(d.objects); err != nil {
 			return fmt.Errorf("sync repository %s: %w", d.repo.Path(), err)
 		}

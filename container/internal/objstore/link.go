@@ -43,11 +43,23 @@ func (l *Linker) Close() error {
 	return unix.Close(l.objects)
 }
 
-// File stores a content object. It returns false if that takes a copy. The content is not read: it is believed as the other
-// repository is.
-func (l *Linker) File(ctx context.Context, sum object.Checksum) (bool, error) {
+// Link says what became of an object.
+type Link int
+
+// What became of an object.
+const (
+	NotLinked Link = iota // it has to be copied
+	Linked
+	Present // it was there
+)
+
+// Direct reports whether File and Metadata find out by themselves, and at no cost, whether an object is there.
+func (l *Linker) Direct() bool { return l.objects >= 0 && l.sameMode }
+
+// File stores a content object if that takes no copy. The content is not read: it is believed as the other repository is.
+func (l *Linker) File(ctx context.Context, sum object.Checksum) (Link, error) {
 	if !l.sameMode {
-		return false, nil
+		return NotLinked, nil
 	}
 	switch b := l.store.backend.(type) {
 	case *direct:
@@ -57,58 +69,49 @@ func (l *Linker) File(ctx context.Context, sum object.Checksum) (bool, error) {
 			return l.store.repo.ImportObjectFrom(ctx, l.from, ostree.ObjectFile, sum.String(), ostree.Trusted)
 		})
 		if err != nil {
-			return false, l.store.explain(ctx, err, 0)
+			return NotLinked, l.store.explain(ctx, err, 0)
 		}
 		l.store.stats.written.Add(1)
-		return true, nil
+		return Linked, nil
 	}
-	return false, nil
+	return NotLinked, nil
 }
 
-// Metadata stores a dirtree or dirmeta whose bytes the caller has verified.
-func (l *Linker) Metadata(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, data []byte) error {
+// Metadata stores a dirtree or dirmeta whose bytes the caller has verified; it returns Linked too where it was copied.
+func (l *Linker) Metadata(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, data []byte) (Link, error) {
 	if d, ok := l.store.backend.(*direct); ok {
-		if linked, err := l.link(ctx, d, typ, sum); err != nil || linked {
-			return err
+		if link, err := l.link(ctx, d, typ, sum); err != nil || link != NotLinked {
+			return link, err
 		}
 	}
 	_, err := l.store.Metadata(ctx, typ, sum, data)
-	return err
+	return Linked, err
 }
 
-func (l *Linker) link(ctx context.Context, d *direct, typ ostree.ObjectType, sum object.Checksum) (bool, error) {
+func (l *Linker) link(ctx context.Context, d *direct, typ ostree.ObjectType, sum object.Checksum) (Link, error) {
 	if l.objects < 0 {
-		return false, nil
+		return NotLinked, nil
 	}
 	if err := ctx.Err(); err != nil {
-		return false, context.Cause(ctx)
+		return NotLinked, context.Cause(ctx)
 	}
-	if err := d.stage.ensure(sum[0]); err != nil {
-		return false, err
+	if err := ensureDir(d.objects, sum[0], &d.known); err != nil {
+		return NotLinked, err
 	}
+	// In its place at once: unlike what is written, it is complete, and what only a commit can name is not seen before that.
 	name := path(typ, &sum)
-	linked, err := func() (bool, error) {
-		d.epoch.RLock()
-		defer d.epoch.RUnlock()
-		switch err := unix.Linkat(l.objects, name, d.stage.fd, name, 0); {
-		case err == nil:
-			d.note(stagedObject{sum, typ})
-			return true, nil
-		case errors.Is(err, unix.EEXIST): // another goroutine was faster
-			return true, nil
-		case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EOPNOTSUPP):
-			return false, nil
-		case errors.Is(err, unix.ENOENT):
-			return false, fmt.Errorf("object %s.%s of repository %s: %w", sum, typ, l.from.Path(), ostree.ErrNotFound)
-		default:
-			return false, &os.PathError{Op: "link", Path: name, Err: err}
-		}
-	}()
-	if err != nil {
-		return false, l.store.explain(ctx, err, 0)
+	d.inPlace.Store(true)
+	switch err := unix.Linkat(l.objects, name, d.objects, name, 0); {
+	case err == nil:
+		l.store.stats.written.Add(1)
+		return Linked, nil
+	case errors.Is(err, unix.EEXIST):
+		return Present, nil
+	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EOPNOTSUPP):
+		return NotLinked, nil
+	case errors.Is(err, unix.ENOENT):
+		return NotLinked, fmt.Errorf("object %s.%s of repository %s: %w", sum, typ, l.from.Path(), ostree.ErrNotFound)
+	default:
+		return NotLinked, l.store.explain(ctx, &os.PathError{Op: "link", Path: name, Err: err}, 0)
 	}
-	if linked {
-		l.store.wrote(ctx, 0)
-	}
-	return linked, nil
 }
