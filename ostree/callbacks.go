@@ -29,6 +29,19 @@ type stringPairs struct{ fn func(k, v string) }
 
 func (p *stringPairs) add(k, v string) { p.fn(k, v) }
 
+//export goCollectionRef
+func goCollectionRef(h C.uintptr_t, collection, ref, checksum *C.char) {
+	c := CollectionRef{Ref: C.GoString(ref)}
+	if collection != nil {
+		c.CollectionID = C.GoString(collection)
+	}
+	sum := ""
+	if checksum != nil {
+		sum = C.GoString(checksum)
+	}
+	cgo.Handle(h).Value().(*collectionRefs).fn(c, sum)
+}
+
 //export goObjectName
 func goObjectName(h C.uintptr_t, checksum *C.char, objtype C.int) {
 	cgo.Handle(h).Value().(*objectNames).fn(C.GoString(checksum), ObjectType(objtype))

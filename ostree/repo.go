@@ -41,16 +41,17 @@ func (m Mode) String() string {
 }
 
 // ParseMode is the reverse of Mode.String; "archive" is accepted too. Errors match ErrInvalidArgument.
+//
+// C: ostree_repo_mode_from_string
 func ParseMode(s string) (Mode, error) {
-	if s == "archive" {
-		return ModeArchive, nil
+	var a arena
+	defer a.free()
+	cs := a.str(s)
+	var m C.OstreeRepoMode
+	if a.err != nil || C.ostree_repo_mode_from_string(cs, &m, nil) == 0 {
+		return 0, fmt.Errorf("%w: repository mode %q", ErrInvalidArgument, s)
 	}
-	for m, name := range modeNames {
-		if s == name {
-			return m, nil
-		}
-	}
-	return 0, fmt.Errorf("%w: repository mode %q", ErrInvalidArgument, s)
+	return Mode(m), nil
 }
 
 // Repo is an open repository. Methods may be called from several goroutines

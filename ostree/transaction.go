@@ -6,6 +6,7 @@ import "C"
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -70,16 +71,39 @@ func (t *Transaction) SetRef(remote, ref, checksum string) error {
 	if err := checkRef(remote, ref, checksum); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
+	var a arena
+	defer a.free()
+	cremote, cref, csum := a.opt(remote), a.str(ref), a.opt(checksum)
+	return t.set(op, func(repo *C.OstreeRepo) { C.ostree_repo_transaction_set_ref(repo, cremote, cref, csum) })
+}
+
+// SetRefspec is SetRef for "ref" or "remote:ref". Safe for concurrent use.
+//
+// C: ostree_repo_transaction_set_refspec
+func (t *Transaction) SetRefspec(refspec, checksum string) error {
+	op := "set ref " + refspec
+	remote, ref, ok := strings.Cut(refspec, ":")
+	if !ok {
+		remote, ref = "", refspec
+	}
+	if err := checkRef(remote, ref, checksum); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	var a arena
+	defer a.free()
+	cspec, csum := a.str(refspec), a.opt(checksum)
+	return t.set(op, func(repo *C.OstreeRepo) { C.ostree_repo_transaction_set_refspec(repo, cspec, csum) })
+}
+
+// set queues what Commit will do.
+func (t *Transaction) set(op string, fn func(*C.OstreeRepo)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done {
 		return fmt.Errorf("%s: %w", op, ErrNoTransaction)
 	}
-	var a arena
-	defer a.free()
-	cremote, cref, csum := a.opt(remote), a.str(ref), a.opt(checksum)
 	return callFast(context.Background(), op, func(**C.GError) C.gboolean {
-		C.ostree_repo_transaction_set_ref(t.repo.c(), cremote, cref, csum)
+		fn(t.repo.c())
 		return 1
 	}, t.repo.handle())
 }

@@ -83,16 +83,43 @@ func (s *ReachableSet) Objects() []ObjectName {
 func (r *Repo) TraverseCommitUnion(ctx context.Context, commit string, depth int, set *ReachableSet) error {
 	var a arena
 	defer a.free()
-	op, csum, err := objectArgs("traverse", ObjectCommit, commit, &a)
+	op, csum, err := traverseArgs(commit, depth, &a)
 	if err != nil {
 		return err
-	}
-	if depth < -1 || depth > math.MaxInt32 {
-		return fmt.Errorf("%s: %w: depth %d", op, ErrInvalidArgument, depth)
 	}
 	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
 		return C.ostree_repo_traverse_commit_union(r.c(), csum, C.int(depth), set.c(), c, e)
 	}, r.handle(), set.handle())
+}
+
+// TraverseCommit returns all that a commit reaches, itself too. depth is as in TraverseCommitUnion.
+//
+// C: ostree_repo_traverse_commit
+func (r *Repo) TraverseCommit(ctx context.Context, commit string, depth int) (*ReachableSet, error) {
+	var a arena
+	defer a.free()
+	op, csum, err := traverseArgs(commit, depth, &a)
+	if err != nil {
+		return nil, err
+	}
+	var set *C.GHashTable
+	err = call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.ostree_repo_traverse_commit(r.c(), csum, C.int(depth), &set, c, e)
+	}, r.handle())
+	if err != nil {
+		return nil, err
+	}
+	s := &ReachableSet{}
+	s.h.own(unsafe.Pointer(set), hashUnref)
+	return s, nil
+}
+
+func traverseArgs(commit string, depth int, a *arena) (string, *C.char, error) {
+	op, csum, err := objectArgs("traverse", ObjectCommit, commit, a)
+	if err == nil && (depth < -1 || depth > math.MaxInt32) {
+		err = fmt.Errorf("%s: %w: depth %d", op, ErrInvalidArgument, depth)
+	}
+	return op, csum, err
 }
 
 // TraverseReachableRefs adds all that refs reach to set. depth is how many parents of each commit to follow.
