@@ -1,6 +1,6 @@
 package ostree
 
-// #include "shim.h"
+// #include "shim_pull.h"
 import "C"
 
 import (
@@ -101,6 +101,6 @@ func goDiffEntry(h C.uintptr_t, kind C.int, path, from, to *C.char) {
 }
 
 //export goPullProgress
-func goPullProgress(h C.uintptr_t, fetched, requested, meta C.guint, bytes C.guint64) {
-	cgo.Handle(h).Value().(*pullCallback).run(PullProgress{uint(fetched), uint(requested), uint(meta), uint64(bytes)})
+func goPullProgress(h C.uintptr_t, p *C.shim_pull_progress) {
+	cgo.Handle(h).Value().(*pullCallback).run(pullProgress(p))
 }

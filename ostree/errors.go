@@ -119,6 +119,8 @@ func (e *Error) sentinels() (ours error, theirs []error) { //nolint:staticcheck 
 		case C.G_FILE_ERROR_ROFS:
 			return ErrReadOnly, []error{syscall.EROFS}
 		}
+	case gpgErrorDomain():
+		return gpgSentinel(e.Code), nil
 	}
 	return nil, nil
 }

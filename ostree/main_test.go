@@ -19,6 +19,7 @@ import (
 
 func TestMain(m *testing.M) {
 	os.Setenv("OSTREE_SYSROOT_DEBUG", "mutable-deployments,no-xattrs")
+	os.Setenv("OSTREE_DUMMY_SIGN_ENABLED", "1") // the signature engine that every build has
 	before := len(openFDs())
 	code := m.Run()
 	if code == 0 && !settle(func() bool { return len(openFDs()) <= before }) {

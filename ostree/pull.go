@@ -1,6 +1,6 @@
 package ostree
 
-// #include "shim.h"
+// #include "shim_pull.h"
 import "C"
 
 import (
@@ -10,71 +10,19 @@ import (
 	"runtime/cgo"
 )
 
-// PullFlags change what a pull fetches and believes; they combine.
-type PullFlags int32
-
-// Flags of a pull.
-const (
-	PullNone         PullFlags = C.OSTREE_REPO_PULL_FLAGS_NONE
-	PullMirror       PullFlags = C.OSTREE_REPO_PULL_FLAGS_MIRROR             // write local refs, not those of the remote
-	PullCommitOnly   PullFlags = C.OSTREE_REPO_PULL_FLAGS_COMMIT_ONLY        // commit objects only
-	PullUntrusted    PullFlags = C.OSTREE_REPO_PULL_FLAGS_UNTRUSTED          // check the checksums of a local repository's objects
-	PullBareUserOnly PullFlags = C.OSTREE_REPO_PULL_FLAGS_BAREUSERONLY_FILES // refuse files that a bare-user-only repository cannot keep
-	PullTrustedHTTP  PullFlags = C.OSTREE_REPO_PULL_FLAGS_TRUSTED_HTTP       // do not check what comes over HTTP
-)
-
-// PullOptions are the options of Pull and PullLocal; nil is the zero value.
-type PullOptions struct {
-	Flags              PullFlags
-	Depth              int    // parents of each commit to fetch: 0 none, -1 all
-	OverrideRemoteName string // refs are written as this remote's; PullLocal: "" for local refs
-	GPGVerify          *bool  // check the signatures of commits; nil: as the remote's config says
-	DisableSignVerify  bool   // do not check ed25519 and other signatures
-	// Progress is called now and then, on another thread's behalf but one call at a time. May be nil.
-	Progress func(PullProgress)
-	// Extra holds further options of the C function; those above win. May be nil.
-	Extra *Variant
-}
-
-// PullProgress counts what a pull did so far.
-type PullProgress struct {
-	Fetched, Requested uint   // objects
-	MetadataFetched    uint   // of them not content
-	BytesTransferred   uint64 // over the network
-}
-
 // Pull fetches refs (or commits by checksum) from a remote, by name or URL; no refs means the
-// branches of the remote's config. It must not run in a transaction.
+// branches of the remote's config, or opts.CollectionRefs. It must not run in a transaction, except opts.Transaction: ErrTransactionActive.
+// With ctx done it ends when requests under way have: one that a server does not answer takes 30 seconds.
 //
-// C: ostree_repo_pull_with_options
+// C: ostree_repo_pull_with_options, ostree_async_progress_new_and_connect, ostree_async_progress_get
 func (r *Repo) Pull(ctx context.Context, remote string, refs []string, opts *PullOptions) error {
 	op := "pull from " + remote
-	if opts == nil {
-		opts = &PullOptions{}
-	}
-	if opts.Depth < -1 || opts.Depth > 1<<30 {
-		return fmt.Errorf("%s: %w: depth %d", op, ErrInvalidArgument, opts.Depth)
-	}
-	d, err := VariantDictOf(opts.Extra)
-	if err != nil {
-		return fmt.Errorf("%s: extra options: %w", op, err)
-	}
-	if len(refs) > 0 {
-		d.SetStrv("refs", refs)
-	}
-	d.SetInt32("flags", int32(opts.Flags)).SetInt32("depth", int32(opts.Depth))
-	if opts.OverrideRemoteName != "" {
-		d.SetString("override-remote-name", opts.OverrideRemoteName)
-	}
-	if opts.GPGVerify != nil {
-		d.SetBool("gpg-verify", *opts.GPGVerify)
-	}
-	if opts.DisableSignVerify {
-		d.SetBool("disable-sign-verify", true)
-	}
-	v, err := d.Build()
+	v, err := opts.build(refs)
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
+	}
+	if opts == nil {
+		opts = &PullOptions{}
 	}
 	var a arena
 	defer a.free()
@@ -82,19 +30,15 @@ func (r *Repo) Pull(ctx context.Context, remote string, refs []string, opts *Pul
 	if a.err != nil {
 		return fmt.Errorf("%s: %w", op, a.err)
 	}
-	cb := &pullCallback{fn: opts.Progress}
-	var ch C.uintptr_t
-	if cb.fn != nil {
-		h := cgo.NewHandle(cb)
-		defer h.Delete()
-		ch = C.uintptr_t(h)
-	}
-	err = call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		return C.shim_pull(r.c(), cremote, v.c(), ch, c, e)
-	}, r.handle(), v.handle())
-	if cb.panicked != nil {
-		panic(cb.panicked)
-	}
+	state, owners := opts.state([]*handle{r.handle(), v.handle()})
+	cb, ch := newPullCallback(opts.Progress)
+	defer cb.delete()
+	err = r.withTransaction(op, opts.Transaction, func() error {
+		return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+			return C.shim_pull(r.c(), cremote, v.c(), ch, state, c, e)
+		}, owners...)
+	})
+	cb.repanic()
 	return err
 }
 
@@ -108,7 +52,11 @@ func (r *Repo) PullLocal(ctx context.Context, path string, refs []string, opts *
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	if len(refs) == 0 {
+	var o PullOptions
+	if opts != nil {
+		o = *opts
+	}
+	if len(refs) == 0 && o.CollectionRefs == nil {
 		src, err := OpenRepo(ctx, abs)
 		if err != nil {
 			return fmt.Errorf("%s: %w", op, err)
@@ -125,27 +73,61 @@ func (r *Repo) PullLocal(ctx context.Context, path string, refs []string, opts *
 			return nil
 		}
 	}
-	var o PullOptions
-	if opts != nil {
-		o = *opts
-	}
 	if o.GPGVerify == nil {
-		d, err := VariantDictOf(o.Extra)
-		if err != nil {
-			return fmt.Errorf("%s: extra options: %w", op, err)
-		}
-		d.SetBool("gpg-verify-summary", false).SetBool("disable-sign-verify-summary", true)
-		if o.Extra, err = d.Build(); err != nil {
-			return fmt.Errorf("%s: %w", op, err)
-		}
 		o.GPGVerify, o.DisableSignVerify = new(bool), true
+		o.GPGVerifySummary, o.DisableSignVerifySummary = new(bool), true
 	}
 	return r.Pull(ctx, "file://"+abs, refs, &o)
+}
+
+// withTransaction runs fn, which has a transaction of its own or uses tx.
+func (r *Repo) withTransaction(op string, tx *Transaction, fn func() error) error {
+	switch {
+	case r == nil:
+		return fmt.Errorf("%s: %w", op, ErrClosed)
+	case tx == nil:
+		// libostree would abort the one that is open.
+		if !r.inTxn.CompareAndSwap(false, true) {
+			return fmt.Errorf("%s: %w", op, ErrTransactionActive)
+		}
+		defer r.inTxn.Store(false)
+		return fn()
+	case tx.repo != r:
+		return fmt.Errorf("%s: %w: transaction of another Repo", op, ErrInvalidArgument)
+	}
+	tx.mu.Lock()
+	defer tx.mu.Unlock()
+	if tx.done {
+		return fmt.Errorf("%s: %w", op, ErrNoTransaction)
+	}
+	return fn()
 }
 
 type pullCallback struct {
 	fn       func(PullProgress)
 	panicked any
+	h        cgo.Handle
+}
+
+// newPullCallback returns the handle to give to C, 0 without fn.
+func newPullCallback(fn func(PullProgress)) (*pullCallback, C.uintptr_t) {
+	cb := &pullCallback{fn: fn}
+	if fn != nil {
+		cb.h = cgo.NewHandle(cb)
+	}
+	return cb, C.uintptr_t(cb.h)
+}
+
+func (p *pullCallback) delete() {
+	if p.h != 0 {
+		p.h.Delete()
+	}
+}
+
+func (p *pullCallback) repanic() {
+	if p.panicked != nil {
+		panic(p.panicked)
+	}
 }
 
 func (p *pullCallback) run(s PullProgress) {

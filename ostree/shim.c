@@ -41,6 +41,26 @@ shim_variant_strv (size_t n, const char **strs)
   return g_variant_ref_sink (g_variant_new_strv (n ? strs : (const char *const *) &strs, n));
 }
 
+/* An array of tuples of width strings. */
+GVariant *
+shim_string_tuples (size_t width, size_t rows, char **strs)
+{
+  g_autofree char *type = g_strnfill (width + 3, 's');
+  type[0] = 'a';
+  type[1] = '(';
+  type[width + 2] = ')';
+  GVariantBuilder b;
+  g_variant_builder_init (&b, (const GVariantType *) type);
+  for (size_t i = 0; i < rows; i++)
+    {
+      g_variant_builder_open (&b, (const GVariantType *) (type + 1));
+      for (size_t j = 0; j < width; j++)
+        g_variant_builder_add (&b, "s", strs[i * width + j]);
+      g_variant_builder_close (&b);
+    }
+  return g_variant_ref_sink (g_variant_builder_end (&b));
+}
+
 /* flat is a run of: u32 name length, name with its NUL, u32 value length, value;
  * integers in host order. One crossing for all xattrs of a file. */
 GVariant *
@@ -562,70 +582,4 @@ shim_diff (OstreeRepo *repo, const char *from, const char *to, int flags, int ui
   for (guint i = 0; i < added->len; i++)
     diff_path (handle, 2, added->pdata[i], NULL, NULL);
   return TRUE;
-}
-
-static void
-progress_changed (OstreeAsyncProgress *p, gpointer handle)
-{
-  guint fetched = 0, requested = 0, meta_fetched = 0, scanning = 0;
-  guint64 bytes = 0;
-  ostree_async_progress_get (p, "fetched", "u", &fetched, "requested", "u", &requested,
-                             "metadata-fetched", "u", &meta_fetched, "scanning", "u", &scanning,
-                             "bytes-transferred", "t", &bytes, NULL);
-  goPullProgress ((uintptr_t) handle, fetched, requested, meta_fetched, bytes);
-}
-
-/* A pull iterates the thread's main context: one of its own, so that several
- * pulls do not run each other's callbacks. */
-typedef struct {
-  GMainContext *ctx;
-  OstreeAsyncProgress *progress;
-} PullScope;
-
-static PullScope
-pull_begin (uintptr_t handle)
-{
-  PullScope p = { g_main_context_new (), NULL };
-  g_main_context_push_thread_default (p.ctx);
-  if (handle)
-    p.progress = ostree_async_progress_new_and_connect (progress_changed, (gpointer) handle);
-  return p;
-}
-
-static void
-pull_end (PullScope p)
-{
-  if (p.progress)
-    {
-      ostree_async_progress_finish (p.progress);
-      g_object_unref (p.progress);
-    }
-  while (g_main_context_iteration (p.ctx, FALSE))
-    ;
-  g_main_context_pop_thread_default (p.ctx);
-  g_main_context_unref (p.ctx);
-}
-
-gboolean
-shim_pull (OstreeRepo *repo, const char *remote, GVariant *options, uintptr_t handle,
-           GCancellable *c, GError **error)
-{
-  PullScope p = pull_begin (handle);
-  gboolean ok = ostree_repo_pull_with_options (repo, remote, options, p.progress, c, error);
-  pull_end (p);
-  return ok;
-}
-
-gboolean
-shim_upgrader_pull (OstreeSysrootUpgrader *u, const char *dir, int flags, int upgrader_flags,
-                    uintptr_t handle, gboolean *changed, GCancellable *c, GError **error)
-{
-  PullScope p = pull_begin (handle);
-  gboolean ok = dir
-    ? ostree_sysroot_upgrader_pull_one_dir (u, dir, (OstreeRepoPullFlags) flags, (OstreeSysrootUpgraderPullFlags) upgrader_flags,
-                                            p.progress, changed, c, error)
-    : ostree_sysroot_upgrader_pull (u, (OstreeRepoPullFlags) flags, (OstreeSysrootUpgraderPullFlags) upgrader_flags,
-                                    p.progress, changed, c, error);
-  pull_end (p);
-  return ok;
 }

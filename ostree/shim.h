@@ -24,6 +24,7 @@ void *shim_symbol (const char *name);
 GVariant *shim_variant_from_data (const char *type, const void *data, size_t len);
 GVariant *shim_vardict_new (size_t n, const char **keys, GVariant **values);
 GVariant *shim_variant_strv (size_t n, const char **strs);
+GVariant *shim_string_tuples (size_t width, size_t rows, char **strs);
 GVariant *shim_xattrs_parse (const uint8_t *flat, size_t len);
 
 gboolean shim_write_metadata (OstreeRepo *repo, int objtype, const char *expected,
@@ -104,8 +105,6 @@ gboolean shim_checkout_at (OstreeRepo *repo, const shim_checkout_options *o, int
                            const char *commit, GCancellable *c, GError **error);
 gboolean shim_diff (OstreeRepo *repo, const char *from, const char *to, int flags, int uid, int gid,
                     uintptr_t handle, GCancellable *c, GError **error);
-gboolean shim_pull (OstreeRepo *repo, const char *remote, GVariant *options, uintptr_t progress,
-                    GCancellable *c, GError **error);
 
 void shim_read_file_info (GFileInfo *info, shim_file_info *out);
 int shim_stream_fd (GInputStream *in);
