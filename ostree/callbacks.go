@@ -42,6 +42,11 @@ func goCollectionRef(h C.uintptr_t, collection, ref, checksum *C.char) {
 	cgo.Handle(h).Value().(*collectionRefs).fn(c, sum)
 }
 
+//export goCollectionTime
+func goCollectionTime(h C.uintptr_t, collection, ref *C.char, secs C.uint64_t) {
+	cgo.Handle(h).Value().(*collectionTimes).fn(CollectionRef{C.GoString(collection), C.GoString(ref)}, uint64(secs))
+}
+
 //export goObjectName
 func goObjectName(h C.uintptr_t, checksum *C.char, objtype C.int) {
 	cgo.Handle(h).Value().(*objectNames).fn(C.GoString(checksum), ObjectType(objtype))
