@@ -19,6 +19,11 @@ func goStreamRead(h C.uintptr_t, buf unsafe.Pointer, n C.int64_t) C.int64_t {
 //export goStreamRelease
 func goStreamRelease(h C.uintptr_t) { cgo.Handle(h).Delete() }
 
+//export goArchiveWrite
+func goArchiveWrite(h C.uintptr_t, buf unsafe.Pointer, n C.int64_t) C.int64_t {
+	return C.int64_t(cgo.Handle(h).Value().(*libarchiveIO).write(unsafe.Slice((*byte)(buf), int(n))))
+}
+
 //export goStringPair
 func goStringPair(h C.uintptr_t, k, v *C.char) {
 	cgo.Handle(h).Value().(*stringPairs).add(C.GoString(k), C.GoString(v))

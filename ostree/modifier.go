@@ -35,6 +35,9 @@ const (
 
 // CommitModifier says how a directory is committed; nil is the zero value: as it is. Functions are called
 // one at a time during the call that got the modifier, and must not use the repository.
+//
+// C: ostree_repo_commit_modifier_new, ostree_repo_commit_modifier_set_xattr_callback, ostree_repo_commit_modifier_set_sepolicy
+// C: ostree_repo_commit_modifier_set_devino_cache, ostree_repo_commit_modifier_unref
 type CommitModifier struct {
 	Flags ModifierFlags
 	// Filter sees each entry (path starting with "/"), decides on it, and may change UID, GID and Mode. Nil: all allowed.
@@ -53,7 +56,7 @@ type DevInoCache struct{ h handle }
 
 // NewDevInoCache returns an empty cache.
 //
-// C: ostree_repo_devino_cache_new
+// C: ostree_repo_devino_cache_new, ostree_repo_devino_cache_unref
 func NewDevInoCache() *DevInoCache {
 	d := &DevInoCache{}
 	d.h.own(unsafe.Pointer(C.ostree_repo_devino_cache_new()), devinoUnref)
