@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -152,7 +153,7 @@ func TestCalledByTheOSTreeCommand(t *testing.T) {
 	}
 	i := makeImages(t)
 	repo := i.repo(t, "repo", "bare-user")
-	_, env := program(t)
+	path, env := program(t)
 	ref := "oci:" + i.layout() + ":v1"
 	ostree := func(args ...string) (string, error) {
 		cmd := exec.Command("ostree", args...)
@@ -166,6 +167,12 @@ func TestCalledByTheOSTreeCommand(t *testing.T) {
 	out, err = ostree("--verbose", "container", "image", "list", "--repo", repo)
 	require.NoError(t, err)
 	assert.Equal(t, ref+"\n", out)
+	if _, err := os.Stat("/usr/libexec/libostree/ext/ostree-provisional-repair"); os.IsNotExist(err) {
+		require.NoError(t, os.Symlink("ostree-container", filepath.Join(filepath.Dir(path), "ostree-provisional-repair")))
+		out, err = ostree("--verbose", "provisional-repair", "analyze-inodes", "--repo", repo)
+		require.NoError(t, err)
+		assert.Equal(t, "OK: No colliding objects found.\n", out)
+	}
 	_, err = ostree("container", "image", "list")
 	var exit *exec.ExitError
 	require.ErrorAs(t, err, &exit)

@@ -119,7 +119,8 @@ func (a *app) imageCommand() *cobra.Command {
 
 An image is written TRANSPORT:NAME, for example docker://quay.io/example/os:latest or
 oci:/srv/layout:v2. Transports: registry (or docker://), oci, oci-archive,
-docker-archive, dir. Where an image is fetched, the rule for its signature comes first:
+docker-archive, dir; docker-daemon and containers-storage where the program was built with
+them. Where an image is fetched, the rule for its signature comes first:
 
   ostree-image-signed:IMAGE          /etc/containers/policy.json must demand a signature
   ostree-unverified-image:IMAGE      the policy may accept anything

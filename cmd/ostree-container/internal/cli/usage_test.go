@@ -151,6 +151,12 @@ func TestMissingThings(t *testing.T) {
 		"pull":         {"container", "image", "pull", dir + "/no", "ostree-unverified-image:oci:/x"},
 		"prune-images": {"container", "image", "prune-images", "--sysroot", dir + "/no"},
 		"deploy":       {"container", "image", "deploy", "--sysroot", dir + "/no", "--imgref", "ostree-unverified-image:oci:/x"},
+		"dry run":      {"container", "image", "prune-images", "--sysroot", dir + "/no", "--full", "--dry-run"},
+		"stored":       {"container", "image", "inspect", "--stored", "--repo", dir + "/no", "oci:/x"},
+		"diff":         {"container", "image", "diff", "--repo", dir + "/no", "a", "b"},
+		"update":       {"container", "image", "clear-cached-update", "--repo", dir + "/no", "oci:/x"},
+		"analyze":      {"provisional-repair", "analyze-inodes", "--repo", dir + "/no"},
+		"repair":       {"provisional-repair", "repair", "--sysroot", dir + "/no", "--dry-run"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
