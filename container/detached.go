@@ -3,9 +3,11 @@ package container
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/ostree-container/ostree-container/container/internal/gvariant"
+	"github.com/ostree-container/ostree-container/container/objectset"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -18,8 +20,9 @@ const signatureType = "aay"
 // mergeDetached adds an image's detached metadata to what the repository has of a commit: anybody can make an image of a public commit,
 // so an image takes nothing away. Of a key that is there already the repository's value stays; of lists of signatures the union is
 // kept, so that each remote that accepted the commit goes on doing so. What this program notes there is not for an image to say.
-func (f *fetcher) mergeDetached(ctx context.Context, checksum string, image []byte) error {
-	theirs, err := ostree.VariantFromBytes("a{sv}", image)
+func mergeDetached(ctx context.Context, repo *ostree.Repo, log *slog.Logger, c *objectset.CommitLayer) error {
+	checksum := c.Checksum.String()
+	theirs, err := ostree.VariantFromBytes("a{sv}", c.Detached)
 	if err != nil {
 		return err
 	}
@@ -30,7 +33,7 @@ func (f *fetcher) mergeDetached(ctx context.Context, checksum string, image []by
 	for _, key := range []string{cachedManifestDigest, cachedManifest, cachedConfig} {
 		added.Remove(key)
 	}
-	old, err := f.repo.ReadDetachedMetadata(ctx, checksum)
+	old, err := repo.ReadDetachedMetadata(ctx, checksum)
 	if err != nil {
 		return err
 	}
@@ -56,13 +59,13 @@ func (f *fetcher) mergeDetached(ctx context.Context, checksum string, image []by
 		return nil
 	}
 	if size := len(merged.Bytes()); old != nil && size > maxDetached {
-		if f.commit.VerifyText != "" { // what was just verified would be lost
+		if c.VerifyText != "" { // what was just verified would be lost
 			return fmt.Errorf("%d bytes together with what the repository has, at most %d are kept", size, maxDetached)
 		}
-		f.opts.Logger.Warn("the image's detached metadata is not added: too large together with the repository's", "commit", checksum, "size", size)
+		log.Warn("the image's detached metadata is not added: too large together with the repository's", "commit", checksum, "size", size)
 		return nil
 	}
-	return f.repo.WriteDetachedMetadata(ctx, checksum, merged)
+	return repo.WriteDetachedMetadata(ctx, checksum, merged)
 }
 
 func isSignatures(key string, v *ostree.Variant) bool {

@@ -39,6 +39,8 @@ type fetcher struct {
 	total int // layers of the image
 	fetch int // blobs to fetch
 	state *LayeredImageState
+	// noRefs leaves it to the caller to keep what is imported.
+	noRefs bool
 
 	mu            sync.Mutex
 	started, done int
@@ -48,7 +50,9 @@ type fetcher struct {
 // fetchAll fetches what is missing and fills in the commits of p.Layers. The layers of an ostree base come first: the rules for
 // the others are in it.
 func (i *Importer) fetchAll(ctx context.Context, store *objstore.Store, p *PreparedImport, state *LayeredImageState) error {
-	f := &fetcher{Importer: i, store: store, pool: work.NewPool(0), total: len(p.Layers), fetch: len(p.blobsToFetch()), state: state}
+	f := &fetcher{
+		Importer: i, store: store, pool: work.NewPool(0), total: len(p.Layers), fetch: len(p.blobsToFetch()), state: state, noRefs: i.noLayerRefs,
+	}
 	defer f.pool.Close()
 	var base, derived []*LayerState
 	for n := range p.Layers {
@@ -196,6 +200,9 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	if c == nil { // the commit of an ostree base, see finishBase
 		return f.commit.Checksum.String(), nil
 	}
+	if f.noRefs { // without a ref there is no use for the commit of a layer
+		return "", f.store.Publish(ctx, nil)
+	}
 	sum, err := f.store.Commit(ctx, c)
 	if err != nil {
 		return "", err
@@ -268,49 +275,16 @@ var blameTime = 3 * time.Second // tests shorten it
 
 // finishBase makes the commit of an ostree base visible, when every object it needs is there.
 func (f *fetcher) finishBase(ctx context.Context, l *LayerState) error {
-	if err := f.store.Publish(ctx, nil); err != nil {
+	if err := publishCommit(ctx, f.repo, f.store, f.opts.Logger, f.commit); err != nil {
 		return err
-	}
-	variant, err := ostree.VariantFromBytes(commitType, f.commit.Data)
-	if err != nil {
-		return fmt.Errorf("commit %s: %w", f.commit.Checksum, err)
-	}
-	commit, err := ostree.ParseCommit(variant)
-	if err != nil {
-		return fmt.Errorf("commit %s: %w", f.commit.Checksum, err)
-	}
-	tree, meta, err := rootOf(commit)
-	if err != nil {
-		return err
-	}
-	if err := newCompleteness(f.repo, f.store).check(ctx, tree, meta); err != nil {
-		return fmt.Errorf("commit %s: %w", f.commit.Checksum, err)
-	}
-	sum, err := f.store.Metadata(ctx, ostree.ObjectCommit, f.commit.Checksum, f.commit.Data)
-	if err != nil {
-		return err
-	}
-	if err := f.store.Publish(ctx, nil); err != nil {
-		return err
-	}
-	if f.commit.Detached != nil {
-		if err := f.mergeDetached(ctx, sum.String(), f.commit.Detached); err != nil {
-			return fmt.Errorf("detached metadata of commit %s: %w", sum, err)
-		}
-	}
-	if _, state, err := f.repo.LoadCommit(ctx, sum.String()); err != nil {
-		return err
-	} else if state&ostree.CommitPartial != 0 { // left by an interrupted pull of another tool
-		if err := f.repo.MarkCommitPartial(ctx, sum.String(), ostree.NotPartial); err != nil {
-			return err
-		}
 	}
 	f.state.VerifyText = f.commit.VerifyText
-	l.Commit = sum.String()
+	l.Commit = f.commit.Checksum.String()
+	if f.noRefs {
+		return nil
+	}
 	return f.store.Publish(ctx, map[string]string{l.Ref: l.Commit})
 }
-
-const commitType = "(a{sv}aya(say)sstayay)"
 
 // countingReader reports what was read.
 type countingReader struct {

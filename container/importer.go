@@ -61,6 +61,8 @@ type Importer struct {
 	name     string // ref of the image
 	image    *registry.Image
 	progress *progress
+
+	noLayerRefs bool // see Unencapsulate
 }
 
 // NewImporter checks that the image can be kept in the repository; nothing is fetched. The caller keeps repo open until Close.

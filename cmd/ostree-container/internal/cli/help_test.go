@@ -58,6 +58,8 @@ func TestOptionsOfTheReference(t *testing.T) {
 		"prune-layers": "repo",
 		"prune-images": "sysroot and-layers full",
 		"copy":         "src-repo dest-repo",
+
+		"replace-detached-metadata": "src dest",
 		"deploy": "sysroot stateroot imgref image transport no-signature-verification enforce-container-sigpolicy ostree-remote" +
 			" target-imgref no-imgref karg write-commitid-to" + proxy,
 	} {
@@ -69,6 +71,27 @@ func TestOptionsOfTheReference(t *testing.T) {
 			for name := range strings.FieldsSeq(names) {
 				assert.NotNil(t, cmd.Flags().Lookup(name), "%v --%s", path, name)
 			}
+		}
+	}
+}
+
+func TestOptionsOfExportVerbs(t *testing.T) {
+	t.Parallel()
+	a, _, _ := testApp()
+	root := a.rootCommand()
+	for path, names := range map[string]string{
+		"container encapsulate":   "repo label authfile config copymeta copymeta-opt cmd compression-fast contentmeta max-layers previous-build-manifest",
+		"container export":        "repo",
+		"container unencapsulate": "repo write-ref quiet auth-anonymous authfile cert-dir insecure-skip-tls-verification",
+		"container import":        "repo",
+		"tar import":              "repo",
+		"tar export":              "repo format-version",
+	} {
+		cmd, rest, err := root.Find(strings.Fields(path))
+		require.NoError(t, err)
+		require.Empty(t, rest)
+		for name := range strings.FieldsSeq(names) {
+			assert.NotNil(t, cmd.Flags().Lookup(name), "%s --%s", path, name)
 		}
 	}
 }

@@ -101,14 +101,14 @@ func (a *app) rootCommand() *cobra.Command {
 		cmd.Hidden = true // the same again, without "container" in front
 		root.AddCommand(cmd)
 	}
-	root.AddCommand(containers, a.provisionalRepairCommand(), a.completionCommand(), a.manCommand())
+	root.AddCommand(containers, a.tarCommand(), a.provisionalRepairCommand(), a.completionCommand(), a.manCommand())
 	plainUseLine(root)
 	return root
 }
 
 // containerCommands are the commands in the group "container".
 func (a *app) containerCommands() []*cobra.Command {
-	return []*cobra.Command{a.imageCommand(), a.infoCommand(), a.compareCommand(), a.commitCommand()}
+	return []*cobra.Command{a.imageCommand(), a.infoCommand(), a.compareCommand(), a.commitCommand(), a.encapsulateCommand(), a.unencapsulateCommand()}
 }
 
 func (a *app) imageCommand() *cobra.Command {
@@ -132,6 +132,7 @@ them. Where an image is fetched, the rule for its signature comes first:
 		a.pullCommand(), a.listCommand(), a.historyCommand(), a.metadataCommand(), a.inspectCommand(), a.diffCommand(),
 		a.removeCommand(), a.pruneLayersCommand(), a.pruneImagesCommand(), a.clearCachedUpdateCommand(), a.deployCommand(),
 		a.copyCommand(),
+		a.replaceDetachedMetadataCommand(),
 	)
 	return image
 }

@@ -26,7 +26,7 @@ func TestUsageErrors(t *testing.T) {
 		error string
 		usage string
 	}{
-		"nothing":      {nil, "a command is missing: completion, container, man, provisional-repair", "ostree-container COMMAND"},
+		"nothing":      {nil, "a command is missing: completion, container, man, provisional-repair, tar", "ostree-container COMMAND"},
 		"unknown verb": {[]string{"frobnicate"}, `unknown command "frobnicate"`, "ostree-container COMMAND"},
 		"misspelt": {
 			[]string{"container", "image", "lits"}, `unknown command "lits"; similar: list`, "ostree-container container image COMMAND",

@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/spf13/cobra"
+
+	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/registry"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+type encapsulateFlags struct {
+	pushFlags
+	labels, copyMeta, copyMetaOpt, cmd []string
+	config, contentMeta, previous      string
+	compression                        string
+	level, maxLayers, jobs             int
+	fast, legacyVersion, quiet         bool
+}
+
+func (f *encapsulateFlags) add(cmd *cobra.Command) {
+	f.pushFlags.add(cmd)
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.labels, "label", "l", nil, "Add a label to the image, `KEY=VALUE` (may be given several times)")
+	flags.StringArrayVar(&f.copyMeta, "copymeta", nil, "Make a label of the commit's metadata `KEY`, which must exist (several times)")
+	flags.StringArrayVar(&f.copyMetaOpt, "copymeta-opt", nil, "The same, of a `KEY` that may be missing (several times)")
+	flags.StringArrayVar(&f.cmd, "cmd", nil, "One `WORD` of the image's command (several times; default: the commit's ostree.container-cmd)")
+	flags.StringVar(&f.config, "config", "", "Begin with the runtime configuration in the JSON `FILE`: \"config\" of OCI's config.md")
+	flags.StringVar(&f.contentMeta, "contentmeta", "", "Distribute the files over layers as the JSON `FILE` says (default: one layer)")
+	flags.IntVar(&f.maxLayers, "max-layers", 0, "Group the components of --contentmeta into at most `N` layers (default: a layer each)")
+	flags.StringVar(&f.previous, "previous-build-manifest", "", "Keep components in the layers they had in this build: a manifest's `FILE`, or an image")
+	flags.StringVar(&f.compression, "compression", "gzip", "Compress layers as `FORMAT`: gzip, zstd or none")
+	flags.IntVar(&f.level, "compression-level", 0, "`LEVEL` 1 to 9 of gzip (default 6), 1 to 19 of zstd (default 3)")
+	flags.BoolVar(&f.fast, "compression-fast", false, "Compress at the fastest level (1)")
+	flags.BoolVar(&f.legacyVersion, "legacy-version-label", false, "Also set the label \"version\"")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "Write `N` layers at once (default: one for each processor)")
+	flags.BoolVarP(&f.quiet, "quiet", "q", false, "Show no progress")
+	for _, name := range []string{"config", "contentmeta"} {
+		_ = cmd.MarkFlagFilename(name, "json")
+	}
+	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (f *encapsulateFlags) check(cmd *cobra.Command) error {
+	if err := f.pushFlags.check(cmd); err != nil {
+		return err
+	}
+	if err := exclusive(cmd, "compression-fast", "compression-level"); err != nil {
+		return err
+	}
+	top := 0
+	switch container.Compression(f.compression) {
+	case container.CompressionGzip:
+		top = 9
+	case container.CompressionZstd:
+		top = 19
+	case container.CompressionNone:
+	default:
+		return usagef("invalid value %q for --compression: gzip, zstd or none", f.compression)
+	}
+	if f.fast {
+		f.level = min(1, top)
+	}
+	if cmd.Flags().Changed("compression-level") && (f.level < 1 || f.level > top) {
+		return usagef("invalid value %d for --compression-level: 1 to %d for %s", f.level, top, f.compression)
+	}
+	if cmd.Flags().Changed("max-layers") && f.maxLayers < 4 {
+		return usagef("invalid value %d for --max-layers: at least 4", f.maxLayers)
+	}
+	if f.jobs < 0 || f.jobs == 0 && cmd.Flags().Changed("jobs") {
+		return usagef("invalid value %d for --jobs: at least 1", f.jobs)
+	}
+	if f.contentMeta == "" && (f.maxLayers != 0 || f.previous != "") {
+		return usagef("--max-layers and --previous-build-manifest need --contentmeta")
+	}
+	return nil
+}
+
+func (a *app) encapsulateCommand() *cobra.Command {
+	var f encapsulateFlags
+	cmd := &cobra.Command{
+		Use:     "encapsulate [OPTION...] --repo REPO REV IMGREF",
+		Aliases: []string{"export"},
+		Short:   "Make an image of a commit",
+		Long: `Makes an image of an ostree commit and writes it to IMGREF. The digest of its manifest is printed.
+REV is a ref or a checksum.
+
+With --contentmeta the files of the commit are distributed over several layers, so that an update
+of the image fetches little more than what has changed. The file is JSON: "version" (1), "layers"
+(an object: ID of a component to its name, in the order of the layers), "mapping" (an object:
+checksum of each file object to the ID of its component), and optionally "created" and "labels".
+
+The same commit and options give the same digests, on any number of processors. An image for "oci:"
+is written there: with a tag it is added to the directory, without one it becomes its only image.
+For other places it is made in a directory below /var/tmp ($TMPDIR) first.`,
+		Example: `  # Into a directory
+  ostree-container container encapsulate --repo repo os/stable oci:/srv/layout:stable
+
+  # To a registry, layer by component, like the last build
+  ostree-container container encapsulate --repo repo --contentmeta meta.json --max-layers 64 \
+      --previous-build-manifest docker://quay.io/example/os:latest os/stable docker://quay.io/example/os:latest
+
+  # zstd, a label, and the commit's version
+  ostree-container container encapsulate --repo repo --compression zstd -l team=os --copymeta-opt version os/stable oci:out`,
+		Args: positional("REV", "IMGREF"),
+	}
+	repo := repoFlag(cmd)
+	f.add(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := required(cmd, "repo"); err != nil {
+			return err
+		}
+		if err := f.check(cmd); err != nil {
+			return err
+		}
+		dest, err := parseImageRef(args[1])
+		if err != nil {
+			return err
+		}
+		opts, err := f.encapsulateOptions(cmd.Context(), a)
+		if err != nil {
+			return err
+		}
+		return a.withRepo(cmd.Context(), *repo, func(repo *ostree.Repo) error {
+			digest, err := container.Encapsulate(cmd.Context(), repo, args[0], dest, opts)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(a.out, digest)
+			return err
+		})
+	}
+	return cmd
+}
+
+func (f *encapsulateFlags) encapsulateOptions(ctx context.Context, a *app) (_ *container.EncapsulateOptions, err error) {
+	opts := &container.EncapsulateOptions{
+		Labels: map[string]string{}, CopyMeta: f.copyMeta, CopyMetaOptional: f.copyMetaOpt, Cmd: f.cmd, LegacyVersionLabel: f.legacyVersion,
+		Compression: container.Compression(f.compression), CompressionLevel: f.level, MaxLayers: f.maxLayers, Jobs: f.jobs, Logger: a.log,
+	}
+	for _, l := range f.labels {
+		k, v, ok := strings.Cut(l, "=")
+		if !ok {
+			return nil, fmt.Errorf("Missing '=' in label %s", l) //nolint:staticcheck // the reference's text
+		}
+		opts.Labels[k] = v
+	}
+	if opts.Push, err = f.pushOptions(a); err != nil {
+		return nil, err
+	}
+	if f.config != "" {
+		if err := readJSONFile(f.config, &opts.Config); err != nil {
+			return nil, err
+		}
+	}
+	if f.contentMeta != "" {
+		file, err := os.Open(f.contentMeta)
+		if err != nil {
+			return nil, err
+		}
+		opts.ContentMeta, err = container.ReadContentMeta(file)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return nil, fmt.Errorf("%s: %w", f.contentMeta, err)
+		}
+	}
+	if f.previous != "" {
+		if opts.Previous, err = f.previousManifest(ctx, a); err != nil {
+			return nil, err
+		}
+	}
+	if !f.quiet {
+		opts.Progress = func(p container.EncapsulateProgress) {
+			a.log.Info(fmt.Sprintf("Wrote layer %d/%d (%s): %s", p.Done, p.Total, formatSize(uint64(p.Size)), oneLine(p.Name)))
+		}
+	}
+	return opts, nil
+}
+
+// previousManifest reads a file, or where there is none of that name, asks the source of an image.
+func (f *encapsulateFlags) previousManifest(ctx context.Context, a *app) (_ *ocispec.Manifest, err error) {
+	m := &ocispec.Manifest{}
+	if _, err := os.Stat(f.previous); err == nil {
+		return m, readJSONFile(f.previous, m)
+	}
+	img, err := parseImageRef(f.previous)
+	if err != nil {
+		return nil, fmt.Errorf("--previous-build-manifest: neither a file nor an image: %w", err)
+	}
+	o, err := f.options(a)
+	if err != nil {
+		return nil, err
+	}
+	o.ManifestOnly = true
+	if o.Auth == registry.AuthOSTree && o.AuthFile == "" && o.Username == "" {
+		o.Auth = registry.AuthDefault // as for the destination
+	}
+	image, err := registry.Open(ctx, insecure(img), o)
+	if err != nil {
+		return nil, err
+	}
+	return image.Manifest, image.Close()
+}
+
+// insecure is a reference whose signature is only checked as far as the policy demands.
+func insecure(img imageref.ImageReference) imageref.OSTreeImageReference {
+	return imageref.OSTreeImageReference{SigVerify: imageref.SignatureSource{Kind: imageref.SignatureInsecure}, ImgRef: img}
+}
+
+// maxJSONFile is the largest manifest or configuration that is read, in bytes.
+const maxJSONFile = 4 << 20
+
+func readJSONFile(path string, into any) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(io.LimitReader(file, maxJSONFile))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}

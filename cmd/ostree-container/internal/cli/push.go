@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/ostree-container/ostree-container/container/registry"
+)
+
+// pushFlags are the options about how an image is sent to a registry.
+type pushFlags struct{ registryFlags }
+
+func (f *pushFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.authFile, "authfile", "", "Take credentials for the destination from the auth.json `FILE`")
+	flags.BoolVar(&f.anonymous, "auth-anonymous", false, "Use no credentials")
+	flags.StringVar(&f.creds, "creds", "", "Log in as `USER[:PASSWORD]`; without a password it is read from standard input")
+	flags.StringVar(&f.certDir, "cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for the registry")
+	flags.BoolVar(&f.insecureTLS, "insecure-skip-tls-verification", false, "Accept any TLS certificate, and plain HTTP")
+	_ = cmd.MarkFlagFilename("authfile", "json")
+	_ = cmd.MarkFlagDirname("cert-dir")
+}
+
+func (f *pushFlags) check(cmd *cobra.Command) error {
+	if err := exclusive(cmd, "authfile", "auth-anonymous", "creds"); err != nil {
+		return usagef("Conflicting authentication options: %w", err)
+	}
+	return nil
+}
+
+// pushOptions turns the flags into what package registry takes. It may ask for a password.
+func (f *pushFlags) pushOptions(a *app) (*registry.PushOptions, error) {
+	o, err := f.options(a)
+	if err != nil {
+		return nil, err
+	}
+	return &registry.PushOptions{
+		Auth: o.Auth, AuthFile: o.AuthFile, Username: o.Username, Password: o.Password, CertDir: o.CertDir,
+		InsecureSkipTLSVerify: o.InsecureSkipTLSVerify, UserAgent: o.UserAgent, Logger: a.log,
+	}, nil
+}
