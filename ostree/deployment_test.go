@@ -25,7 +25,7 @@ func TestNewDeployment(t *testing.T) {
 	assert.Equal(t, -1, d.BootSerial())
 	assert.Empty(t, d.BootChecksum())
 	assert.Empty(t, d.BootConfig("options"))
-	assert.Empty(t, d.KernelArgs().Strings())
+	assert.Empty(t, d.KernelArgs().String())
 	d.SetIndex(3)
 	d.SetBootSerial(2)
 	assert.Equal(t, 3, d.Index())
