@@ -64,6 +64,7 @@ func TestInterop(t *testing.T) {
 		{"Alternating", interopAlternating},
 		{"CachedUpdate", interopCachedUpdate},
 		{"Copy", interopCopy},
+		{"Reexport", interopReexport},
 		{"GC", interopGC},
 		{"Sysroot", interopSysroot},
 		{"DeployOptions", interopDeployOptions},

@@ -58,6 +58,7 @@ func TestOptionsOfTheReference(t *testing.T) {
 		"prune-layers": "repo",
 		"prune-images": "sysroot and-layers full",
 		"copy":         "src-repo dest-repo",
+		"reexport":     "repo authfile compression-fast",
 
 		"replace-detached-metadata": "src dest",
 		"deploy": "sysroot stateroot imgref image transport no-signature-verification enforce-container-sigpolicy ostree-remote" +

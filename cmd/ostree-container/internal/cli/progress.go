@@ -76,6 +76,10 @@ func phaseText(p container.Phase) string {
 		return "Cleaning up"
 	case container.PhaseCopy:
 		return "Copying objects"
+	case container.PhaseExport:
+		return "Writing layers"
+	case container.PhasePush:
+		return "Writing image"
 	}
 	return string(p)
 }

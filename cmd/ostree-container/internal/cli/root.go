@@ -131,7 +131,7 @@ them. Where an image is fetched, the rule for its signature comes first:
 	image.AddCommand(
 		a.pullCommand(), a.listCommand(), a.historyCommand(), a.metadataCommand(), a.inspectCommand(), a.diffCommand(),
 		a.removeCommand(), a.pruneLayersCommand(), a.pruneImagesCommand(), a.clearCachedUpdateCommand(), a.deployCommand(),
-		a.copyCommand(),
+		a.copyCommand(), a.reexportCommand(),
 		a.replaceDetachedMetadataCommand(),
 	)
 	return image

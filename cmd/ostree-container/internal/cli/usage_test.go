@@ -74,6 +74,14 @@ func TestUsageErrors(t *testing.T) {
 			[]string{"image", "prune-images", "--sysroot=/x", "--full", "--and-layers"},
 			"the option --full cannot be used with --and-layers", "ostree-container image prune-images [OPTION...] --sysroot PATH",
 		},
+		"reexport nowhere": {
+			[]string{"image", "reexport", "--repo=r", "docker://x"}, "the following required arguments were not provided: DEST_IMGREF",
+			"ostree-container image reexport [OPTION...] --repo PATH SRC_IMGREF DEST_IMGREF",
+		},
+		"reexport with xz": {
+			[]string{"image", "reexport", "--repo=r", "--compression=xz", "docker://x", "oci:y"}, `invalid value "xz" for --compression: gzip, zstd or none`,
+			"ostree-container image reexport [OPTION...] --repo PATH SRC_IMGREF DEST_IMGREF",
+		},
 		"copy from nowhere": {
 			[]string{"image", "copy", "--dest-repo=r", "docker://x"}, "the following required option was not provided: --src-repo",
 			"ostree-container image copy [OPTION...] --src-repo PATH --dest-repo PATH IMGREF",

@@ -1,0 +1,255 @@
+package layer
+
+import (
+	"archive/tar"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/ostree-container/ostree-container/container/internal/object"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// Root is the root directory of a commit.
+type Root struct{ Tree, Meta object.Checksum }
+
+// Export writes the tree of a layer commit as a tar, the inverse of Import: /usr/etc is etc again, whiteouts come before what
+// else their directory holds, all times are 0. The bytes depend on the two trees alone.
+//
+// merged is the tree of the image, nil if there is none: a directory that it has too is written with the metadata that it has there.
+// In OSTree the lower layer's count, in a container the upper layer's, and what an upper layer did not even name would
+// otherwise come out as root:root 0755.
+//
+// Within /usr files of equal content and metadata become hardlinks. What is read is compared with its checksum.
+func Export(ctx context.Context, repo *ostree.Repo, layer Root, merged *Root, w io.Writer) error {
+	e := &exporter{ctx: ctx, repo: repo, tw: tar.NewWriter(w), links: map[object.Checksum]string{}, metas: map[object.Checksum]*object.Meta{}}
+	root, err := e.root(layer)
+	if err != nil {
+		return err
+	}
+	var shown *exportDir
+	if merged != nil {
+		if shown, err = e.root(*merged); err != nil {
+			return err
+		}
+	}
+	if err := e.directory("", root, shown); err != nil {
+		return err
+	}
+	return e.tw.Close()
+}
+
+type exporter struct {
+	ctx   context.Context //nolint:containedctx // of one call of Export
+	repo  *ostree.Repo
+	tw    *tar.Writer
+	links map[object.Checksum]string // name of the first file with this content
+	metas map[object.Checksum]*object.Meta
+	buf   [64 << 10]byte
+	head  []byte
+}
+
+// exportDir is a directory whose content is loaded.
+type exportDir struct {
+	meta object.Checksum
+	*object.DirTree
+	usr *exportDir // of a root: the directory usr less etc; nil: as in DirTree
+}
+
+func (e *exporter) load(tree, meta object.Checksum) (*exportDir, error) {
+	data, err := e.metadata(ostree.ObjectDirTree, tree)
+	if err != nil {
+		return nil, err
+	}
+	t, err := object.DecodeDirTree(data)
+	if err != nil {
+		return nil, fmt.Errorf("object %s.dirtree: %w", tree, err)
+	}
+	return &exportDir{meta: meta, DirTree: t}, nil
+}
+
+// root loads a root directory with etc where an image has it. A tree that has both stays as it is.
+func (e *exporter) root(r Root) (*exportDir, error) {
+	top, err := e.load(r.Tree, r.Meta)
+	if err != nil {
+		return nil, err
+	}
+	const etc, whiteout = "etc", WhiteoutPrefix + "etc"
+	moves := func(name string) bool { return name == etc || name == whiteout }
+	n := slices.IndexFunc(top.Dirs, func(d object.DirEntry) bool { return d.Name == "usr" })
+	if n < 0 || slices.ContainsFunc(top.Dirs, func(d object.DirEntry) bool { return moves(d.Name) }) ||
+		slices.ContainsFunc(top.Files, func(f object.FileEntry) bool { return moves(f.Name) }) {
+		return top, nil
+	}
+	if top.usr, err = e.load(top.Dirs[n].Tree, top.Dirs[n].Meta); err != nil {
+		return nil, err
+	}
+	for _, f := range top.usr.Files {
+		if moves(f.Name) {
+			top.Files = append(top.Files, f)
+		}
+	}
+	for _, d := range top.usr.Dirs {
+		if d.Name == etc {
+			top.Dirs = append(top.Dirs, d)
+		}
+	}
+	top.usr.Files = slices.DeleteFunc(top.usr.Files, func(f object.FileEntry) bool { return moves(f.Name) })
+	top.usr.Dirs = slices.DeleteFunc(top.usr.Dirs, func(d object.DirEntry) bool { return d.Name == etc })
+	slices.SortFunc(top.Files, func(a, b object.FileEntry) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(top.Dirs, func(a, b object.DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	return top, nil
+}
+
+// below loads a subdirectory; nil if d is nil or has none of that name.
+func (e *exporter) below(d *exportDir, name string) (*exportDir, error) {
+	if d == nil {
+		return nil, nil
+	}
+	if name == "usr" && d.usr != nil {
+		return d.usr, nil
+	}
+	n, found := slices.BinarySearchFunc(d.Dirs, name, func(d object.DirEntry, name string) int { return strings.Compare(d.Name, name) })
+	if !found {
+		return nil, nil
+	}
+	return e.load(d.Dirs[n].Tree, d.Dirs[n].Meta)
+}
+
+func (e *exporter) metadata(typ ostree.ObjectType, sum object.Checksum) ([]byte, error) {
+	if e.ctx.Err() != nil {
+		return nil, context.Cause(e.ctx)
+	}
+	data, err := e.repo.LoadVariantBytes(e.ctx, typ, sum.String())
+	if err != nil {
+		return nil, err
+	}
+	if got := object.Sum(data); got != sum {
+		return nil, fmt.Errorf("corrupted object %s.%s: its checksum is %s; see ostree fsck", sum, typ, got)
+	}
+	return data, nil
+}
+
+func (e *exporter) meta(sum object.Checksum) (*object.Meta, error) {
+	if m := e.metas[sum]; m != nil {
+		return m, nil
+	}
+	data, err := e.metadata(ostree.ObjectDirMeta, sum)
+	if err != nil {
+		return nil, err
+	}
+	m, err := object.DecodeMeta(data)
+	if err != nil {
+		return nil, fmt.Errorf("object %s.dirmeta: %w", sum, err)
+	}
+	e.metas[sum] = m
+	return m, nil
+}
+
+// directory writes a directory and all below it. path is empty for the root and ends in a slash otherwise.
+func (e *exporter) directory(path string, d, shown *exportDir) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("%w: %q", ErrInvalidPath, path)
+	}
+	meta := d.meta
+	if shown != nil {
+		meta = shown.meta
+	}
+	m, err := e.meta(meta)
+	if err == nil {
+		err = e.header(&tar.Header{Typeflag: tar.TypeDir, Name: cmp.Or(path, "./")}, m)
+	}
+	if err != nil {
+		return fmt.Errorf("directory %q: %w", "/"+path, err)
+	}
+	for _, whiteouts := range []bool{true, false} {
+		for _, f := range d.Files {
+			if strings.HasPrefix(f.Name, WhiteoutPrefix) != whiteouts {
+				continue
+			}
+			if err := e.file(path+f.Name, f.Sum); err != nil {
+				return fmt.Errorf("file %q: %w", "/"+path+f.Name, err)
+			}
+		}
+	}
+	for _, entry := range d.Dirs {
+		sub, err := e.below(d, entry.Name)
+		if err != nil {
+			return fmt.Errorf("directory %q: %w", "/"+path+entry.Name, err)
+		}
+		subShown, err := e.below(shown, entry.Name)
+		if err != nil {
+			return fmt.Errorf("directory %q: %w", "/"+path+entry.Name, err)
+		}
+		if err := e.directory(path+entry.Name+"/", sub, subShown); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *exporter) header(h *tar.Header, m *object.Meta) error {
+	h.Uid, h.Gid, h.Mode, h.Format = int(m.UID), int(m.GID), int64(m.Mode&^object.ModeType), tar.FormatPAX
+	for _, x := range m.Xattrs {
+		if h.PAXRecords == nil {
+			h.PAXRecords = map[string]string{}
+		}
+		h.PAXRecords[paxXattr+x.Name] = string(x.Value)
+	}
+	return e.tw.WriteHeader(h)
+}
+
+// file writes a regular file or a symlink.
+func (e *exporter) file(name string, sum object.Checksum) (err error) {
+	linkable := strings.HasPrefix(name, "usr/")
+	if first, ok := e.links[sum]; ok && linkable {
+		return e.header(&tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: first}, &object.Meta{Mode: object.ModeRegular | 0o644})
+	}
+	f, err := e.repo.LoadFile(e.ctx, sum.String())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	m := &object.Meta{UID: f.Info.UID, GID: f.Info.GID, Mode: f.Info.Mode}
+	for _, x := range f.Xattrs {
+		m.Xattrs = append(m.Xattrs, object.Xattr{Name: x.Name, Value: x.Value})
+	}
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: f.Info.Size}
+	target := ""
+	if m.Mode&object.ModeType == object.ModeSymlink {
+		target = f.Info.SymlinkTarget
+		h.Typeflag, h.Size, h.Linkname = tar.TypeSymlink, 0, target
+	}
+	if err := e.header(h, m); err != nil {
+		return err
+	}
+	if h.Size > 0 && linkable {
+		e.links[sum] = name
+	}
+	hash := sha256.New()
+	e.head = object.AppendFileHeader(e.head[:0], m, target)
+	hash.Write(e.head)
+	for left := h.Size; left > 0; {
+		if e.ctx.Err() != nil {
+			return context.Cause(e.ctx)
+		}
+		n, err := io.ReadFull(f, e.buf[:min(left, int64(len(e.buf)))])
+		if err != nil {
+			return err
+		}
+		left -= int64(n)
+		hash.Write(e.buf[:n])
+		if _, err := e.tw.Write(e.buf[:n]); err != nil {
+			return err
+		}
+	}
+	if got := object.Checksum(hash.Sum(nil)); got != sum {
+		return fmt.Errorf("corrupted object %s.file: its checksum is %s; see ostree fsck", sum, got)
+	}
+	return nil
+}

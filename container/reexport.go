@@ -1,0 +1,127 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/internal/compress"
+	"github.com/ostree-container/ostree-container/container/internal/ocidir"
+	"github.com/ostree-container/ostree-container/container/registry"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// Phases of Export.
+const (
+	PhaseExport Phase = "export" // layers are made again
+	PhasePush   Phase = "push"   // the image goes to its destination
+)
+
+// ReexportOptions are options of Reexport; nil means the default.
+type ReexportOptions struct {
+	// Compression of the layers; zero: gzip, and none for what is kept uncompressed (docker-archive, docker-daemon).
+	Compression Compression
+	// Level is 1 to 9 for gzip, 1 to 19 for zstd; 0: 6 and 3, for containers-storage gzip's 1.
+	Level int
+	// Jobs is how many layers are made at once; 0: one each processor.
+	Jobs int
+	// Push holds credentials and TLS settings of the destination; nil: those of podman and docker.
+	Push *registry.PushOptions
+	// Progress is called with one event at a time; nil: not at all.
+	Progress func(Event)
+	// Logger gets what is of interest but no error; nil: silent.
+	Logger *slog.Logger
+}
+
+// Reexport makes an image again from the layers that a repository has of it, writes it to dest and returns the digest of the manifest
+// there. The layers of an ostree base keep their division; each derived layer becomes a tar of its commit. Annotations, history and
+// labels are those of the image; ostree.final-diffid names the layer that is written. The same layers give the same bytes, always.
+// What the repository does not keep, such as times and the order of members, is not that of the original: where that matters the
+// digests differ. An image that was made by Reexport or Encapsulate with the same options comes out with the same digest.
+//
+// An "oci:" directory is made if it is missing; with a tag the image is added, without it becomes the only one.
+//
+// It returns ErrNoSuchImage, ErrLayout and ErrIncomplete, and the errors of registry.Push.
+func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageReference, opts *ReexportOptions) (_ digest.Digest, err error) {
+	if opts == nil {
+		opts = &ReexportOptions{}
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("export image %s to %s: %w", ref, dest, err)
+		}
+	}()
+	pool, err := opts.pool(dest.Transport)
+	if err != nil {
+		return "", err
+	}
+	if repo.IsWritable(ctx) == nil { // else nobody can remove anything, nor can it be locked
+		lock, err := repo.Lock(ctx, ostree.LockShared)
+		if err != nil {
+			return "", fmt.Errorf("lock repository %s: %w", repo.Path(), err)
+		}
+		defer func() { err = errors.Join(err, lock.Unlock()) }()
+	}
+	state, err := QueryImage(ctx, repo, ref)
+	if err != nil {
+		return "", err
+	}
+	x, err := newReexport(ctx, repo, ref.String(), state, pool, opts)
+	if err != nil {
+		return "", err
+	}
+	if dest.Transport == imageref.TransportOCIDir {
+		path, tag := dest.PathAndTag()
+		return writeLayout(path, func(dir *ocidir.Dir) (digest.Digest, error) {
+			desc, err := x.write(ctx, dir, tag)
+			return desc.Digest, err
+		})
+	}
+	return buildAndPush(ctx, dest, opts.Push, func(dir *ocidir.Dir) error {
+		_, err := x.write(ctx, dir, "")
+		if err == nil {
+			x.progress.send(PhaseStarted{Phase: PhasePush})
+		}
+		return err
+	})
+}
+
+func (o *ReexportOptions) pool(t imageref.Transport) (*compress.Pool, error) {
+	format, err := o.Compression.format()
+	if err != nil {
+		return nil, err
+	}
+	level := o.Level
+	if o.Compression == "" && level == 0 {
+		switch t {
+		case imageref.TransportDockerArchive, imageref.TransportDockerDaemon:
+			format = compress.Plain
+		case imageref.TransportContainersStorage:
+			level = 1
+		}
+	}
+	return compress.NewPool(format, level, 0)
+}
+
+// newHistory is the history of the image, with one entry for each layer that is not empty.
+func newHistory(old []ocispec.History, layers int) []ocispec.History {
+	n := 0
+	var history []ocispec.History
+	for _, h := range old {
+		if !h.EmptyLayer {
+			n++
+		}
+		if n <= layers {
+			history = append(history, h)
+		}
+	}
+	for ; n < layers; n++ {
+		history = append(history, ocispec.History{Comment: fmt.Sprintf("layer %d", n+1)})
+	}
+	return history
+}
