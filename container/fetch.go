@@ -89,7 +89,7 @@ func (i *Importer) fetchAll(ctx context.Context, store *objstore.Store, p *Prepa
 }
 
 // fetchSet fetches layers, several at once, the biggest first. A layer that appears twice is fetched once.
-func (f *fetcher) fetchSet(ctx context.Context, layers []*LayerState, opts *layer.Options) error {
+func (f *fetcher) fetchSet(parent context.Context, layers []*LayerState, opts *layer.Options) error {
 	byRef := map[string][]*LayerState{}
 	var unique []*LayerState
 	for _, l := range layers {
@@ -100,14 +100,22 @@ func (f *fetcher) fetchSet(ctx context.Context, layers []*LayerState, opts *laye
 		byRef[key] = append(byRef[key], l)
 	}
 	slices.SortStableFunc(unique, func(a, b *LayerState) int { return cmp.Compare(b.Descriptor.Size, a.Descriptor.Size) })
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(f.opts.Jobs)
+	g, ctx := errgroup.WithContext(parent)
+	busy := make(chan struct{}, f.opts.Jobs)
 	for _, l := range unique {
+		select {
+		case busy <- struct{}{}:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
 		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
+			commit, written, err := f.layer(ctx, l, opts)
+			<-busy // the next layer need not wait until the disk has this one
+			if err == nil {
+				err = f.finishLayer(parent, l, commit, written)
 			}
-			commit, err := f.layer(ctx, l, opts)
 			if err != nil {
 				return layerError(f.ref.ImgRef.String(), l, f.total, err)
 			}
@@ -117,37 +125,47 @@ func (f *fetcher) fetchSet(ctx context.Context, layers []*LayerState, opts *laye
 			return nil
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(parent) // cancelled before the last layer was begun
 }
 
 // blobKey tells layers apart that have to be fetched and verified each.
 func blobKey(l *LayerState) string { return l.Ref + " " + l.DiffID.String() }
 
-// layer fetches one layer, again if its source fails in a way that may pass. It returns the layer's commit, published except for
-// that of an ostree base, which finishBase publishes.
-func (f *fetcher) layer(ctx context.Context, l *LayerState, opts *layer.Options) (string, error) {
+// layer fetches one layer, again if its source fails in a way that may pass. It returns the layer's commit, which is not published,
+// and how many objects were new.
+func (f *fetcher) layer(ctx context.Context, l *LayerState, opts *layer.Options) (commit string, written int64, err error) {
 	f.count(&f.started, func(n int) Event { return LayerStarted{Layer: *l, N: n, Total: f.fetch} })
 	before := f.store.Stats().ObjectsWritten
-	var commit string
 	for attempt := 1; ; attempt++ {
-		var err error
 		if commit, err = f.once(ctx, l, opts); err == nil {
-			break
+			return commit, f.store.Stats().ObjectsWritten - before, nil
 		}
 		if attempt == layerAttempts || ctx.Err() != nil || !registry.Retryable(err) {
-			return "", err
+			return "", 0, err
 		}
 		wait := time.Duration(float64(time.Second) * float64(int(1)<<(attempt-1)) * (0.5 + rand.Float64()))
 		f.opts.Logger.Warn("layer is fetched again", "layer", l.Descriptor.Digest, "error", err, "wait", wait)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return "", context.Cause(ctx)
+			return "", 0, context.Cause(ctx)
 		}
 	}
-	written := f.store.Stats().ObjectsWritten - before
+}
+
+// finishLayer publishes a layer, except the commit of an ostree base, which finishBase publishes. ctx is not that of the set: another
+// layer's failure does not undo this one.
+func (f *fetcher) finishLayer(ctx context.Context, l *LayerState, commit string, written int64) error {
+	if l.Kind != LayerCommit {
+		if err := f.store.Publish(ctx, map[string]string{l.Ref: commit}); err != nil {
+			return err
+		}
+	}
 	f.count(&f.done, func(n int) Event { return LayerDone{Layer: *l, N: n, Total: f.fetch, ObjectsWritten: written} })
-	return commit, nil
+	return nil
 }
 
 // count adds to a counter and sends the event of the new number, so that the numbers come in order.
@@ -158,7 +176,7 @@ func (f *fetcher) count(counter *int, event func(n int) Event) {
 	f.progress.send(event(*counter))
 }
 
-// once fetches and imports a layer: blob, digest, decompression, diff_id, objects, commit, ref.
+// once fetches and imports a layer: blob, digest, decompression, diff_id, objects, commit.
 func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) (commit string, err error) {
 	ctx, cancel := context.WithCancel(ctx) // ends a Read that blocks when the import fails
 	defer cancel()
@@ -205,9 +223,6 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	}
 	sum, err := f.store.Commit(ctx, c)
 	if err != nil {
-		return "", err
-	}
-	if err := f.store.Publish(ctx, map[string]string{l.Ref: sum.String()}); err != nil {
 		return "", err
 	}
 	if len(filtered) > 0 {

@@ -11,8 +11,9 @@ import (
 
 // tmpFile is a file without a name; it is gone when closed unless it was linked.
 type tmpFile struct {
-	fd   int
-	root bool
+	fd     int
+	root   bool
+	direct bool // writes go past the page cache
 }
 
 func (d *direct) create() (*tmpFile, error) {
@@ -23,18 +24,53 @@ func (d *direct) create() (*tmpFile, error) {
 	return &tmpFile{fd: fd, root: d.uid == 0}, nil
 }
 
+// directAlign is what sizes of writes past the page cache are multiples of, in bytes; no disk in use has larger blocks.
+const directAlign = 4096
+
+// bypassCache asks for writes past the page cache. A file system without them, such as tmpfs, goes on as usual.
+func (f *tmpFile) bypassCache() { f.direct = f.setDirect(true) == nil }
+
+func (f *tmpFile) setDirect(on bool) error {
+	flags := unix.O_WRONLY
+	if on {
+		flags |= unix.O_DIRECT
+	}
+	_, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETFL, flags)
+	return err
+}
+
+// write appends p. With bypassCache the first call whose size is not a multiple of directAlign is the last that goes past the cache.
 func (f *tmpFile) write(p []byte) error {
-	for len(p) > 0 {
-		n, err := unix.Write(f.fd, p)
+	if f.direct {
+		n, err := f.writeAll(p[:len(p)&^(directAlign-1)])
+		if err != nil && !errors.Is(err, unix.EINVAL) {
+			return err
+		}
+		if p = p[n:]; len(p) == 0 {
+			return nil
+		}
+		// The tail, or a file system that takes no such writes after all.
+		f.direct = false
+		if err := f.setDirect(false); err != nil {
+			return fmt.Errorf("write object: %w", err)
+		}
+	}
+	_, err := f.writeAll(p)
+	return err
+}
+
+func (f *tmpFile) writeAll(p []byte) (done int, err error) {
+	for done < len(p) {
+		n, err := unix.Write(f.fd, p[done:])
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("write object: %w", err)
+			return done, fmt.Errorf("write object: %w", err)
 		}
-		p = p[n:]
+		done += n
 	}
-	return nil
+	return done, nil
 }
 
 func (f *tmpFile) setXattr(name string, value []byte) error {
