@@ -138,7 +138,11 @@ func pruneAfterDeploy(ctx context.Context, sysroot *ostree.Sysroot, logger *slog
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	stats, err := sysroot.CleanupPruneRepo(ctx, ostree.PruneOptions{Flags: ostree.PruneRefsOnly})
+	repo, err := sysroot.Repo() // the sysroot closes it
+	if err != nil {
+		return err
+	}
+	stats, err := pruneObjects(ctx, sysroot, repo)
 	if errors.Is(err, ostree.ErrWouldBlock) { // the next prune does it
 		logger.Warn("objects that nothing needs any more were not pruned", "sysroot", sysroot.Path(), "error", err)
 		return nil

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/internal/sweep"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -332,15 +333,36 @@ func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (re
 		if result.Layers, err = GCImageLayers(ctx, repo, &keep); err != nil {
 			return nil, err
 		}
-		// Unlike a prune of the repository alone this keeps what deployments need, staged ones included.
-		stats, err := sysroot.CleanupPruneRepo(ctx, ostree.PruneOptions{Flags: ostree.PruneRefsOnly})
+		stats, err := pruneObjects(ctx, sysroot, repo)
 		if err != nil {
-			return nil, fmt.Errorf("prune repository %s: %w", repo.Path(), err)
+			return nil, err
 		}
 		result.Objects, result.Bytes = stats.Pruned, stats.Size
 	}
 	done()
 	return result, nil
+}
+
+// pruneObjects deletes what neither refs nor deployments need, staged ones included. It waits for the repository's lock.
+func pruneObjects(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo) (stats ostree.PruneStats, err error) {
+	lock, err := repo.Lock(ctx, ostree.LockExclusive)
+	if err != nil {
+		return stats, fmt.Errorf("prune repository %s: lock: %w", repo.Path(), err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	commits := deployedCommits(sysroot)
+	refs, err := allRefs(ctx, repo)
+	if err != nil {
+		return stats, fmt.Errorf("prune repository %s: %w", repo.Path(), err)
+	}
+	stats, err = sweep.Prune(ctx, repo, slices.AppendSeq(commits, maps.Values(refs)))
+	if errors.Is(err, sweep.ErrUnusual) {
+		stats, err = sysroot.CleanupPruneRepo(ctx, ostree.PruneOptions{Flags: ostree.PruneRefsOnly})
+	}
+	if err != nil {
+		err = fmt.Errorf("prune repository %s: %w", repo.Path(), err)
+	}
+	return stats, err
 }
 
 // deployedCommits are the commits of all deployments. A staged one has no ref yet.

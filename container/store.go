@@ -98,17 +98,31 @@ const listAttempts = 20
 
 // listRefs returns the refs below a prefix, by full name. libostree matches the prefix itself too, which is not one of them.
 func listRefs(ctx context.Context, repo *ostree.Repo, prefix string) (map[string]string, error) {
-	refs, err := repo.ListRefs(ctx, prefix)
-	for n := 0; n < listAttempts && errors.Is(err, ostree.ErrNotFound); n++ {
-		refs, err = repo.ListRefs(ctx, prefix)
-	}
+	refs, err := refsUnder(ctx, repo, prefix)
 	if err != nil {
-		return nil, fmt.Errorf("list refs %s: %w", prefix, err)
+		return nil, err
 	}
 	for name := range refs {
 		if !under(prefix, name) || isTemporary(name) {
 			delete(refs, name)
 		}
+	}
+	return refs, nil
+}
+
+// allRefs returns every ref, and what may be none (see isTemporary): for those who delete what no ref needs.
+func allRefs(ctx context.Context, repo *ostree.Repo) (map[string]string, error) {
+	return refsUnder(ctx, repo, "")
+}
+
+func refsUnder(ctx context.Context, repo *ostree.Repo, prefix string) (refs map[string]string, err error) {
+	for range listAttempts {
+		if refs, err = repo.ListRefs(ctx, prefix); !errors.Is(err, ostree.ErrNotFound) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list refs %s: %w", prefix, err)
 	}
 	return refs, nil
 }
