@@ -32,7 +32,7 @@ func measureAll(ctx context.Context, o options) error {
 			return fmt.Errorf("%w (make build judge)", err)
 		}
 	}
-	if err := errors.Join(adoptOrphans(), os.MkdirAll(o.work, 0o755)); err != nil {
+	if err := errors.Join(adoptOrphans(), (&bench{options: o}).makeWork(ctx)); err != nil {
 		return err
 	}
 	r, err := startRegistry(ctx, o.cache)
