@@ -15,7 +15,9 @@ GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 BIN      = bin/ostree-container
 VERSION  = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # libisal makes gunzip several times faster, libdeflate gzip; without them pure Go does the job.
-TAGS     = containers_image_openpgp$(shell pkg-config --exists libisal 2>/dev/null && echo ,isal)$(shell pkg-config --exists libdeflate 2>/dev/null && echo ,libdeflate)
+# containers_storage adds containers-storage:, the exclude_* keep what is not needed for it out (the headers of btrfs, among others).
+# "make tags" prints them all.
+TAGS     = containers_image_openpgp,containers_storage,exclude_graphdriver_btrfs,exclude_graphdriver_aufs,exclude_graphdriver_zfs$(shell pkg-config --exists libisal 2>/dev/null && echo ,isal)$(shell pkg-config --exists libdeflate 2>/dev/null && echo ,libdeflate)
 LDFLAGS  = -X main.version=$(VERSION)
 PACKAGES = ./...
 SUDO     = $(if $(filter 0,$(shell id -u)),,sudo)
@@ -27,7 +29,7 @@ export GOFLAGS := $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-test deps-boot go-version judge build install test test-race test-root \
+.PHONY: help tags deps deps-test deps-boot go-version judge build install test test-race test-root \
 	test-container matrix interop fuzz bench bench-pull cover fmt lint api-coverage binding-doc demo boot-test chroot-test clean
 
 help: ## List the targets
@@ -42,6 +44,9 @@ deps-test: ## Install what the tests need as well
 
 deps-boot: ## Install what boot-test, chroot-test and test-container need as well
 	@testdata/deps build test boot
+
+tags: ## Print the build tags, for: go test -tags "$$(make -s tags)" ./...
+	@echo '$(TAGS)'
 
 go-version:
 	@command -v $(GO) >/dev/null || { echo 'Go is missing: $(GO) is not in PATH; go.mod says which version' >&2; exit 1; }

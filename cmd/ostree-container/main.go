@@ -6,11 +6,15 @@ import (
 	"os"
 
 	"github.com/ostree-container/ostree-container/cmd/ostree-container/internal/cli"
+	"github.com/ostree-container/ostree-container/container/registry"
 )
 
 // version is set by the linker: -X main.version=VERSION.
 var version = "unknown"
 
 func main() {
+	if registry.ReexecInit() {
+		return
+	}
 	os.Exit(cli.Main(version))
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"net/http"
 
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
 	"github.com/containers/image/v5/types"
@@ -30,6 +31,7 @@ func (i *Image) Blob(ctx context.Context, n int) (io.ReadCloser, error) {
 	}
 	desc := i.Layers[n].Descriptor
 	op := "fetch layer " + desc.Digest.String()
+	desc.Digest, desc.Size = i.Layers[n].BlobDigest, i.Layers[n].BlobSize
 	r, err := i.startBlob(ctx, "blob", desc)
 	if err != nil {
 		tries := 0
@@ -59,9 +61,11 @@ func (l *layerReader) Read(p []byte) (int, error) {
 type blobReader struct {
 	budget
 	image  *Image
-	parent context.Context //nolint:containedctx // a reader has no other way to obey it
-	kind   string          // for errors: "blob" or "config"
-	desc   ocispec.Descriptor
+	from   types.ImageSource // of the last connection
+	tokens renewals
+	parent context.Context    //nolint:containedctx // a reader has no other way to obey it
+	kind   string             // for errors: "blob" or "config"
+	desc   ocispec.Descriptor // Size is -1 if it is not known
 
 	watch *watch
 	body  io.ReadCloser
@@ -90,10 +94,21 @@ func (i *Image) startBlob(ctx context.Context, kind string, desc ocispec.Descrip
 		if err == nil {
 			return b, nil
 		}
-		if !b.again(ctx, err) {
+		if !b.retry(err) {
 			return b, err
 		}
 	}
+}
+
+// retry reports whether to connect again after err. It waits, or sees to a new token.
+func (b *blobReader) retry(err error) bool {
+	if httpStatus(err) == http.StatusUnauthorized && b.tokens.allow() {
+		b.log.DebugContext(b.parent, "the registry wants a new token", "what", b.what)
+		if b.image.renew(b.parent, b.from) == nil {
+			return true
+		}
+	}
+	return b.again(b.parent, err)
 }
 
 // connect makes a connection and reads past what the caller has.
@@ -102,6 +117,7 @@ func (b *blobReader) connect() (err error) {
 		return err
 	}
 	b.watch = newWatch(b.parent, b.image.stall)
+	b.watch.ctx = b.redact.learn(b.watch.ctx)
 	defer func() {
 		if err != nil {
 			err = b.image.dropped(b.watch.cause(err))
@@ -114,12 +130,14 @@ func (b *blobReader) connect() (err error) {
 	}
 	b.watch.arm()
 	defer b.watch.disarm()
+	b.from = b.image.source()
 	body, size, err := b.getBlob(info)
 	if err != nil {
 		return err
 	}
 	b.body = body
-	if size >= 0 && size != b.desc.Size {
+	b.tokens.worked()
+	if size >= 0 && b.desc.Size >= 0 && size != b.desc.Size {
 		return &SizeError{What: b.kind, Want: b.desc.Size, Got: size}
 	}
 	skip := make([]byte, 64<<10)
@@ -138,12 +156,41 @@ func (b *blobReader) connect() (err error) {
 }
 
 func (b *blobReader) getBlob(info types.BlobInfo) (io.ReadCloser, int64, error) {
-	if !b.image.src.HasThreadSafeGetBlob() {
+	if b.image.Ref.ImgRef.Transport == imageref.TransportContainersStorage {
+		return b.getStored(info)
+	}
+	if !b.from.HasThreadSafeGetBlob() {
 		// The sources with this property (oci, oci-archive, dir) only open a file.
 		b.image.getBlob.Lock()
 		defer b.image.getBlob.Unlock()
 	}
-	return b.image.src.GetBlob(b.watch.ctx, info, none.NoCache)
+	return b.from.GetBlob(b.watch.ctx, info, none.NoCache)
+}
+
+// getStored is getBlob for a containers-storage. containers/image copies the layer into
+// a temporary file first, with the store locked, and does not look at the context.
+func (b *blobReader) getStored(info types.BlobInfo) (io.ReadCloser, int64, error) {
+	type result struct {
+		body io.ReadCloser
+		size int64
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		body, size, err := b.from.GetBlob(context.WithoutCancel(b.parent), info, none.NoCache)
+		done <- result{body, size, err}
+	}()
+	select {
+	case r := <-done:
+		return r.body, r.size, r.err
+	case <-b.parent.Done():
+		go func() {
+			if r := <-done; r.err == nil {
+				_ = r.body.Close() // a file without a name
+			}
+		}()
+		return nil, 0, b.parent.Err()
+	}
 }
 
 func (b *blobReader) disconnect() error {
@@ -182,7 +229,7 @@ func (b *blobReader) read(p []byte) (int, error) {
 			err := b.lost
 			b.lost = nil
 			_ = b.disconnect() // it is broken already
-			if !b.again(b.parent, err) {
+			if !b.retry(err) {
 				return 0, err
 			}
 			if err := b.connect(); err != nil {
@@ -191,13 +238,13 @@ func (b *blobReader) read(p []byte) (int, error) {
 			continue
 		}
 		// One byte more than there should be, to see that there are more.
-		if left := b.desc.Size - b.got; left < int64(len(p)) {
+		if left := b.desc.Size - b.got; b.desc.Size >= 0 && left < int64(len(p)) {
 			p = p[:left+1]
 		}
 		b.watch.arm()
 		n, err := b.body.Read(p)
 		b.watch.disarm()
-		if b.got+int64(n) > b.desc.Size {
+		if b.desc.Size >= 0 && b.got+int64(n) > b.desc.Size {
 			return 0, &SizeError{What: b.kind, Want: b.desc.Size, Got: b.got + int64(n)}
 		}
 		b.hash.Write(p[:n])
@@ -221,7 +268,7 @@ func (b *blobReader) read(p []byte) (int, error) {
 }
 
 func (b *blobReader) verify() error {
-	if b.got != b.desc.Size {
+	if b.desc.Size >= 0 && b.got != b.desc.Size {
 		return &SizeError{What: b.kind, Want: b.desc.Size, Got: b.got}
 	}
 	if got := digest.NewDigest(b.desc.Digest.Algorithm(), b.hash); got != b.desc.Digest {

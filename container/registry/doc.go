@@ -13,10 +13,13 @@
 //
 // # Transports
 //
-// docker:// (registry:), oci:, oci-archive:, docker-archive: and dir: can be read.
-// containers-storage: and docker-daemon: give ErrUnsupportedTransport.
-// docker-archive: has no manifest of its own: containers/image makes one, with the
-// decompressed layers, which it labels gzip (look at the bytes, not at the label).
+// docker:// (registry:), oci:, oci-archive:, docker-archive:, dir:, docker-daemon: and, in
+// programs built with the tag containers_storage, containers-storage: can be read.
+// docker-archive: and docker-daemon: have no manifest of their own: containers/image makes
+// one, with the decompressed layers, which it labels gzip (look at the bytes, not at the
+// label). A containers-storage has the image's manifest, but its layers decompressed: see
+// [Layer]. It is not written to, except for its lock files; one that does not exist is not made.
+// A program that writes to a containers-storage calls [ReexecInit] first.
 //
 // # Authentication
 //

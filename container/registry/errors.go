@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/containerd/errdefs"
 	"github.com/containers/image/v5/docker"
 	ociarchive "github.com/containers/image/v5/oci/archive"
 	"github.com/containers/image/v5/oci/layout"
@@ -23,7 +24,7 @@ import (
 
 // Errors about the source of an image.
 var (
-	// ErrUnsupportedTransport: the transport is not in this build.
+	// ErrUnsupportedTransport: the transport is not in this build (see StorageSupported).
 	ErrUnsupportedTransport = errors.New("transport not supported by this build")
 	// ErrNotFound: there is no such image, tag, blob, file or directory. It is also
 	// what a status of 404 matches.
@@ -140,9 +141,9 @@ func newError(ctx context.Context, op string, err error, attempts int, r *redact
 		return nil
 	}
 	e := &Error{Op: op, Status: httpStatus(err), Attempts: attempts}
-	text := describe(err, e.Status)
-	e.text = r.redact(text)
-	if e.text == text {
+	var secret bool
+	e.text, secret = describe(err, e.Status, r)
+	if !secret {
 		e.cause = append(e.cause, err)
 	} else {
 		e.cause = append(e.cause, kinds(err)...)
@@ -168,7 +169,8 @@ func notFound(err error) bool {
 		archive ociarchive.ImageNotFoundError
 		file    ociarchive.ArchiveFileNotFoundError
 	)
-	return errors.Is(err, fs.ErrNotExist) || errors.As(err, &dir) || errors.As(err, &archive) || errors.As(err, &file)
+	return errors.Is(err, fs.ErrNotExist) || errors.As(err, &dir) || errors.As(err, &archive) || errors.As(err, &file) ||
+		errdefs.IsNotFound(err) || storageNotFound(err)
 }
 
 // kinds returns the well-known errors that err is.
@@ -273,10 +275,21 @@ func flatten(err error) []error {
 
 const maxAnswer = 1024 // bytes of a registry's answer in an error
 
-// describe returns the text of err with the registry's answer, as far as it is known.
-func describe(err error, status int) string {
-	text := err.Error()
-	if _, body := rawAnswer(err); len(body) > 50 {
+// excerpt is how much of an answer containers/image shows, in bytes.
+const excerpt = 50
+
+// describe returns the text of err with the registry's answer, as far as it is known, without secrets, and whether there were any.
+func describe(err error, status int, r *redactor) (text string, secret bool) {
+	text = err.Error()
+	secret = r.redact(text) != text
+	quote := func(body []byte) string {
+		plain := r.redact(string(body))
+		secret = secret || plain != string(body)
+		return quote(plain)
+	}
+	if _, body := rawAnswer(err); len(body) > excerpt {
+		// Its excerpt goes: it may end within a secret.
+		text = strings.Replace(text, fmt.Sprintf(", %q", string(body[:excerpt])+"..."), "", 1)
 		text += ": the registry answered " + quote(body)
 	}
 	for _, e := range flatten(err) {
@@ -293,14 +306,14 @@ func describe(err error, status int) string {
 	if status != 0 && !strings.Contains(text, strconv.Itoa(status)) {
 		text += " (HTTP " + strconv.Itoa(status) + " " + http.StatusText(status) + ")"
 	}
-	return text
+	return r.redact(text), secret
 }
 
-func quote(body []byte) string {
-	if len(body) > maxAnswer {
-		return strconv.Quote(string(body[:maxAnswer])) + "…"
+func quote(answer string) string {
+	if len(answer) > maxAnswer {
+		return strconv.Quote(answer[:maxAnswer]) + "…"
 	}
-	return strconv.Quote(string(body))
+	return strconv.Quote(answer)
 }
 
 // temporary reports whether err may pass.

@@ -56,7 +56,10 @@ type Image struct {
 	// was told as well.
 	Warnings []string
 
-	src        types.ImageSource
+	src        types.ImageSource // see source
+	sources    sync.Mutex        // protects src and spent
+	spent      []types.ImageSource
+	reopen     func(context.Context) (types.ImageSource, error) // nil: src is the only one
 	parsed     *parsed
 	configDesc ocispec.Descriptor // in RawManifest
 	retry      Retry
@@ -77,6 +80,12 @@ type Layer struct {
 	// "application/vnd.oci.image.layer.v1.tar", "…tar+gzip" or "…tar+zstd". The
 	// bytes may be compressed in another way.
 	MediaType string
+	// BlobDigest and BlobSize (in bytes, -1 if unknown) are of what Image.Blob gives, and
+	// what it verifies: those of Descriptor, except in a containers-storage, which
+	// keeps layers decompressed. There, nothing can show that Descriptor.Digest is the
+	// digest of this layer.
+	BlobDigest digest.Digest
+	BlobSize   int64
 	// DiffID is the digest of the decompressed layer, as the configuration states
 	// it; nothing has compared it yet. "" before FetchConfig.
 	DiffID digest.Digest
@@ -99,6 +108,9 @@ func Open(ctx context.Context, ref imageref.OSTreeImageReference, opts *Options)
 	if err := ctx.Err(); err != nil {
 		return nil, fail(err, 0)
 	}
+	if err := checkStore(ref.ImgRef); err != nil {
+		return nil, fail(err, 0)
+	}
 	name, err := imageReference(ref.ImgRef)
 	if err != nil {
 		return nil, fail(err, 0)
@@ -107,7 +119,7 @@ func Open(ctx context.Context, ref imageref.OSTreeImageReference, opts *Options)
 	if err != nil {
 		return nil, fail(err, 0)
 	}
-	*redact = *newRedactor(opts, sys, name.DockerReference())
+	redact = newRedactor(opts, sys, name.DockerReference())
 	policy, err := opts.policy(ref.SigVerify)
 	if err != nil {
 		return nil, fail(err, 0)
@@ -125,6 +137,9 @@ func Open(ctx context.Context, ref imageref.OSTreeImageReference, opts *Options)
 	var img *Image
 	for {
 		img = &Image{Ref: ref, retry: b.Retry, stall: opts.StallTimeout, log: b.log, redact: redact}
+		if ref.ImgRef.Transport != imageref.TransportRegistry {
+			img.stall = -1 // the daemon's whole image, or an archive, may be unpacked before the first byte
+		}
 		err := img.open(ctx, name, sys, policy)
 		if err == nil {
 			break
@@ -179,6 +194,7 @@ func checkSizes(files []string) error {
 // open is one try.
 func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.SystemContext, policy *signature.Policy) (err error) {
 	w := newWatch(ctx, i.stall)
+	w.ctx = i.redact.learn(w.ctx)
 	w.arm()
 	defer func() {
 		err = i.dropped(w.cause(err))
@@ -189,6 +205,9 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 		return tooLarge(err)
 	}
 	i.src = src
+	if i.Ref.ImgRef.Transport == imageref.TransportRegistry {
+		i.reopen = func(ctx context.Context) (types.ImageSource, error) { return name.NewImageSource(ctx, sys) }
+	}
 	top := image.UnparsedInstance(i.src, nil)
 	doc, err := i.document(w.ctx, top, nil)
 	if err != nil {
@@ -200,6 +219,7 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 	if err := checkPolicy(w.ctx, policy, top); err != nil {
 		return err
 	}
+	var chosen *digest.Digest
 	for depth := 0; doc.isIndex(); depth++ {
 		if depth == 0 {
 			i.IndexDigest = digest.FromBytes(doc.raw)
@@ -219,8 +239,9 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 		if err := instance.Validate(); err != nil {
 			return fmt.Errorf("%w: digest %q: %w", ErrInvalidManifest, instance, err)
 		}
+		chosen = &instance
 		w.arm()
-		if doc, err = i.document(w.ctx, image.UnparsedInstance(i.src, &instance), &instance); err != nil {
+		if doc, err = i.document(w.ctx, image.UnparsedInstance(i.src, chosen), chosen); err != nil {
 			return err
 		}
 	}
@@ -238,7 +259,25 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 		if err != nil {
 			return err
 		}
-		i.Layers[n] = Layer{Descriptor: l, MediaType: mediaType}
+		i.Layers[n] = Layer{Descriptor: l, MediaType: mediaType, BlobDigest: l.Digest, BlobSize: l.Size}
+	}
+	return i.replaceBlobs(ctx, chosen)
+}
+
+// replaceBlobs sets by what the layers are asked for, where a source has them in another form than the manifest says.
+func (i *Image) replaceBlobs(ctx context.Context, instance *digest.Digest) error {
+	blobs, err := i.src.LayerInfosForCopy(ctx, instance)
+	if err != nil || blobs == nil {
+		return err
+	}
+	if len(blobs) != len(i.Layers) {
+		return fmt.Errorf("%w: %d layers, and %d in the store", ErrInvalidManifest, len(i.Layers), len(blobs))
+	}
+	for n, b := range blobs {
+		if err := b.Digest.Validate(); err != nil {
+			return fmt.Errorf("%w: layer %d/%d in the store: digest %q: %w", ErrInvalidManifest, n+1, len(blobs), b.Digest, err)
+		}
+		i.Layers[n].BlobDigest, i.Layers[n].BlobSize = b.Digest, max(b.Size, -1)
 	}
 	return nil
 }
@@ -372,7 +411,11 @@ func (i *Image) Close() error {
 		return nil
 	}
 	i.closed = true
-	if err := i.src.Close(); err != nil {
+	var errs []error
+	for _, src := range append(i.spent, i.src) {
+		errs = append(errs, src.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
 		return newError(context.Background(), "close image "+i.Ref.ImgRef.String(), err, 0, i.redact)
 	}
 	return nil

@@ -45,6 +45,6 @@ func (h logHook) Fire(e *logrus.Entry) error {
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	h.logger.Log(ctx, level, (&redactor{}).redact(e.Message), "from", "containers/image")
+	h.logger.Log(ctx, level, known.redact(e.Message), "from", "containers/image")
 	return nil
 }

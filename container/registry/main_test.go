@@ -24,6 +24,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if registry.ReexecInit() {
+		return
+	}
 	registry.RouteLogs(nil)
 	os.Exit(m.Run())
 }

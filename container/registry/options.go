@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -70,9 +71,14 @@ type Options struct {
 	// and registries.conf.d; RegistriesDir replaces registries.d, which says where
 	// signatures are kept.
 	RegistriesConf, RegistriesConfDir, RegistriesDir string
-	// TempDir is where oci-archive: images and compressed docker-archive: files are
-	// unpacked; "" means /var/tmp.
+	// TempDir is where oci-archive: images, compressed docker-archive: files, images from
+	// docker-daemon: and, one at a time, layers of a containers-storage: are unpacked; ""
+	// means $TMPDIR or /var/tmp. The files have no name, or are removed by Close.
 	TempDir string
+	// DockerHost is the daemon of docker-daemon:, such as "unix:///run/podman/podman.sock";
+	// "" means $DOCKER_HOST or unix:///var/run/docker.sock. For "tcp://…" the certificates are
+	// in $DOCKER_CERT_PATH.
+	DockerHost string
 
 	// ManifestOnly leaves the configuration to Image.FetchConfig (except where the
 	// manifest has to be converted, which needs it).
@@ -128,6 +134,8 @@ func (o *Options) system() (*types.SystemContext, error) {
 		SystemRegistriesConfDirPath:  o.RegistriesConfDir,
 		RegistriesDirPath:            o.RegistriesDir,
 		BigFilesTemporaryDir:         o.TempDir,
+		DockerDaemonHost:             cmp.Or(o.DockerHost, os.Getenv("DOCKER_HOST")),
+		DockerDaemonCertPath:         os.Getenv("DOCKER_CERT_PATH"),
 	}
 	if sys.DockerRegistryUserAgent == "" {
 		sys.DockerRegistryUserAgent = defaultUserAgent

@@ -174,8 +174,9 @@ func checkPolicy(ctx context.Context, policy *signature.Policy, img types.Unpars
 	defer func() { err = errors.Join(err, pc.Destroy()) }()
 	allowed, err := pc.IsRunningImageAllowed(ctx, img)
 	var refused signature.PolicyRequirementError
+	var invalid signature.InvalidSignatureError
 	switch {
-	case errors.As(err, &refused):
+	case errors.As(err, &refused), errors.As(err, &invalid):
 		return fmt.Errorf("%w: %w", ErrPolicyRejected, err)
 	case err != nil:
 		return fmt.Errorf("evaluate policy: %w", err)

@@ -145,7 +145,7 @@ func Push(ctx context.Context, ociDir string, dest imageref.ImageReference, opts
 		return fail(err, 0)
 	}
 	p.sys.OCIAcceptUncompressedLayers = true
-	*p.redact = *newRedactor(settings, p.sys, name.DockerReference())
+	p.redact = newRedactor(settings, p.sys, name.DockerReference())
 
 	b := budget{Retry: opts.Retry.defaults(), log: settings.logger(), redact: p.redact, what: op}
 	for {
@@ -238,6 +238,7 @@ func (p *push) copy(ctx context.Context, dest imageref.ImageReference, stall tim
 	sys.BlobInfoCacheDir = cache
 
 	w := newWatch(ctx, stall)
+	w.ctx = p.redact.learn(w.ctx)
 	defer w.close()
 	w.arm()
 	events := make(chan types.ProgressProperties)

@@ -64,7 +64,8 @@ func (b *budget) again(ctx context.Context, err error) bool {
 	}
 	delay := min(b.Delay<<min(b.tries-1, 20), b.MaxDelay)
 	delay = delay/2 + rand.N(delay)
-	b.log.WarnContext(ctx, "trying again", "what", b.what, "error", b.redact.redact(err.Error()), "attempt", b.tries, "of", b.Attempts, "delay", delay)
+	text, _ := describe(err, httpStatus(err), b.redact)
+	b.log.WarnContext(ctx, "trying again", "what", b.what, "error", text, "attempt", b.tries, "of", b.Attempts, "delay", delay)
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ostree-container/ostree-container/container/registry"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -57,7 +58,7 @@ func Main(version string) int {
 	// is not handed down to child processes.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 
-	a := &app{version: version, enterMountNamespace: ostree.ReexecInMountNamespace}
+	a := &app{version: version, enterMountNamespace: ostree.ReexecInMountNamespace, ownsProcess: true}
 	return a.run(ctx, calledAs(os.Args), Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 }
 
@@ -94,6 +95,8 @@ type app struct {
 	level   slog.LevelVar
 	// enterMountNamespace starts the process again in a mount namespace of its own where it needs one; nil: never.
 	enterMountNamespace func() error
+	// ownsProcess: what packages log for the whole process is this run's.
+	ownsProcess bool
 }
 
 func (a *app) run(ctx context.Context, args []string, streams Streams) int {
@@ -103,6 +106,9 @@ func (a *app) run(ctx context.Context, args []string, streams Streams) int {
 	}
 	a.level.Set(slog.LevelInfo)
 	a.log = slog.New(&logHandler{w: a.err, level: &a.level})
+	if a.ownsProcess {
+		registry.RouteLogs(a.log)
+	}
 
 	root := a.rootCommand()
 	root.SetArgs(args)
