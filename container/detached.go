@@ -30,7 +30,7 @@ func mergeDetached(ctx context.Context, repo *ostree.Repo, log *slog.Logger, c *
 	if err != nil {
 		return err
 	}
-	for _, key := range []string{cachedManifestDigest, cachedManifest, cachedConfig} {
+	for _, key := range []string{cachedManifestDigest, cachedManifest, cachedConfig, metaBaseDiffIDs} {
 		added.Remove(key)
 	}
 	old, err := repo.ReadDetachedMetadata(ctx, checksum)

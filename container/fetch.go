@@ -185,7 +185,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 		return "", err
 	}
 	defer func() { _ = blob.Close() }() // what counts was verified by then
-	source := &countingReader{r: blob, counter: &byteCounter{progress: f.progress, layer: *l}}
+	source := &countingReader{r: blob, counter: &byteCounter{progress: f.progress, layer: *l, size: f.image.Layers[l.Index].BlobSize}}
 	plain, err := compress.NewReader(source)
 	if err != nil {
 		return "", f.blame(source, cancel, err)
@@ -270,7 +270,7 @@ func ofRepository(err error) bool {
 // blame reads what is left of a blob after its content was refused: if the blob is not the one that was asked for, that is the error
 // to report. A rest that is large, or does not come soon, is left unread: the error at hand is as true.
 func (f *fetcher) blame(source *countingReader, stop context.CancelFunc, err error) error {
-	if registry.Retryable(err) || source.counter.layer.Descriptor.Size-source.counter.done > blameLimit {
+	if registry.Retryable(err) || source.counter.size-source.counter.read > blameLimit {
 		return err
 	}
 	defer time.AfterFunc(blameTime, stop).Stop()
@@ -291,6 +291,9 @@ var blameTime = 3 * time.Second // tests shorten it
 // finishBase makes the commit of an ostree base visible, when every object it needs is there.
 func (f *fetcher) finishBase(ctx context.Context, l *LayerState) error {
 	if err := publishCommit(ctx, f.repo, f.store, f.opts.Logger, f.commit); err != nil {
+		return err
+	}
+	if err := f.noteDiffID(ctx, l); err != nil {
 		return err
 	}
 	f.state.VerifyText = f.commit.VerifyText

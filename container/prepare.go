@@ -143,6 +143,12 @@ func (i *Importer) findLayers(ctx context.Context, layers []LayerState) error {
 			l.Commit = ""
 		case err == nil && !fits(commit, l):
 			l.Commit = ""
+		case err == nil && l.Kind == LayerCommit:
+			if ok, err := i.fitsBase(ctx, l); err != nil {
+				return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
+			} else if !ok {
+				l.Commit = ""
+			}
 		case err != nil:
 			return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
 		}

@@ -49,7 +49,7 @@ type LayerStarted struct {
 // LayerProgress counts bytes of a layer's blob. These events may be dropped; the last one, Done == Total, never is.
 type LayerProgress struct {
 	Layer LayerState
-	Done  int64 // bytes read
+	Done  int64 // bytes read; of a layer that its source keeps decompressed, in proportion to Total
 	Total int64 // bytes in all, -1 if unknown
 }
 
@@ -96,18 +96,33 @@ const progressInterval = 100 * time.Millisecond
 type byteCounter struct {
 	progress *progress
 	layer    LayerState
-	done     int64
+	size     int64 // of what is read, in bytes, -1 if unknown: not Descriptor.Size where the source keeps layers decompressed
+	read     int64
 	last     time.Time
 }
 
 func (c *byteCounter) add(n int) {
-	c.done += int64(n)
-	if now := time.Now(); now.Sub(c.last) >= progressInterval || c.done == c.layer.Descriptor.Size {
+	c.read += int64(n)
+	if now := time.Now(); now.Sub(c.last) >= progressInterval || c.read == c.size {
 		c.last = now
-		total := c.layer.Descriptor.Size
+		done, total := c.done(), c.layer.Descriptor.Size
 		if total <= 0 {
 			total = -1
 		}
-		c.progress.send(LayerProgress{Layer: c.layer, Done: c.done, Total: total})
+		c.progress.send(LayerProgress{Layer: c.layer, Done: done, Total: total})
 	}
+}
+
+// done is how much of Descriptor.Size was read, in proportion where something else is read.
+func (c *byteCounter) done() int64 {
+	total := c.layer.Descriptor.Size
+	switch {
+	case c.size == total || total <= 0:
+		return c.read
+	case c.size <= 0:
+		return min(c.read, total)
+	case c.read >= c.size:
+		return total
+	}
+	return int64(float64(total) * float64(c.read) / float64(c.size))
 }
