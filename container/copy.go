@@ -92,7 +92,7 @@ func Copy(ctx context.Context, src *ostree.Repo, ref imageref.ImageReference, ds
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	done := (&progress{emit: opts.Progress}).phase(PhaseCopy)
-	c := &copier{src: src, dst: dst, store: store, index: store.NewIndex(), verify: opts.Verify, seen: map[objectKey]struct{}{}}
+	c := &copier{src: src, dst: dst, store: store, index: store.Index(), verify: opts.Verify, seen: map[objectKey]struct{}{}}
 	if err := c.copy(ctx, commits); err != nil {
 		return nil, err
 	}

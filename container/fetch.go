@@ -111,8 +111,12 @@ func (f *fetcher) fetchSet(parent context.Context, layers []*LayerState, opts *l
 			break
 		}
 		g.Go(func() error {
+			leave := sync.OnceFunc(func() { <-busy })
+			defer leave()
 			commit, written, err := f.layer(ctx, l, opts)
-			<-busy // the next layer need not wait until the disk has this one
+			if f.opts.Jobs > 1 { // else one is done before the next begins
+				leave() // the next layer need not wait until the disk has this one
+			}
 			if err == nil {
 				err = f.finishLayer(parent, l, commit, written)
 			}

@@ -125,22 +125,22 @@ type extent struct {
 const maxEntries = 5_000_000
 
 func newCompleteness(repo *ostree.Repo, store *objstore.Store) *completeness {
-	return &completeness{repo: repo, index: store.NewIndex(), metas: map[object.Checksum]bool{}, trees: map[object.Checksum]extent{}}
+	return &completeness{repo: repo, index: store.Index(), metas: map[object.Checksum]bool{}, trees: map[object.Checksum]extent{}}
 }
 
 // check returns an error that wraps ErrIncomplete and names the first object that is missing below a root.
 func (c *completeness) check(ctx context.Context, tree, meta object.Checksum) error {
-	if err := c.need(ctx, ostree.ObjectDirMeta, meta, "/"); err != nil {
+	if err := c.need(ctx, ostree.ObjectDirMeta, meta, "/", ""); err != nil {
 		return err
 	}
 	_, err := c.walk(ctx, tree, "/")
 	return err
 }
 
-func (c *completeness) need(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, path string) error {
+func (c *completeness) need(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, dir, name string) error {
 	ok, err := c.index.Has(ctx, typ, sum)
 	if err == nil && !ok {
-		err = fmt.Errorf("%w: object %s.%s of %q is missing", ErrIncomplete, sum, typ, path)
+		err = fmt.Errorf("%w: object %s.%s of %q is missing", ErrIncomplete, sum, typ, dir+name)
 	}
 	return err
 }
@@ -153,7 +153,7 @@ func (c *completeness) walk(ctx context.Context, tree object.Checksum, path stri
 	if err := checkExtent(size, path); err != nil {
 		return size, err
 	}
-	if err := c.need(ctx, ostree.ObjectDirTree, tree, path); err != nil {
+	if err := c.need(ctx, ostree.ObjectDirTree, tree, path, ""); err != nil {
 		return size, err
 	}
 	content, err := repoLoader{c.repo}.DirTree(ctx, tree)
@@ -161,7 +161,7 @@ func (c *completeness) walk(ctx context.Context, tree object.Checksum, path stri
 		return size, fmt.Errorf("directory %q: %w", path, err)
 	}
 	for _, f := range content.Files {
-		if err := c.need(ctx, ostree.ObjectFile, f.Sum, path+f.Name); err != nil {
+		if err := c.need(ctx, ostree.ObjectFile, f.Sum, path, f.Name); err != nil {
 			return size, err
 		}
 		size.longest = max(size.longest, len(f.Name))
@@ -169,7 +169,7 @@ func (c *completeness) walk(ctx context.Context, tree object.Checksum, path stri
 	size.entries = int64(len(content.Files) + len(content.Dirs))
 	for _, d := range content.Dirs {
 		if !c.metas[d.Meta] {
-			if err := c.need(ctx, ostree.ObjectDirMeta, d.Meta, path+d.Name); err != nil {
+			if err := c.need(ctx, ostree.ObjectDirMeta, d.Meta, path, d.Name); err != nil {
 				return size, err
 			}
 			c.metas[d.Meta] = true

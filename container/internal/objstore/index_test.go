@@ -21,7 +21,7 @@ func TestIndex(t *testing.T) {
 		store, err := objstore.Open(t.Context(), repo, &objstore.Options{Backend: backend})
 		require.NoError(t, err)
 		defer func() { assert.NoError(t, store.Close()) }()
-		index := store.NewIndex()
+		index := store.Index()
 		write := func(first, last int) (sums []object.Checksum) {
 			for n := first; n < last; n++ {
 				meta := &object.Meta{Mode: object.ModeRegular | 0o644}

@@ -71,6 +71,9 @@ type Store struct {
 	backend backend
 	stats   struct{ written, present, bytes atomic.Int64 }
 
+	indexOnce sync.Once
+	index     *Index
+
 	mu      sync.Mutex
 	queue   []*publishRequest
 	running bool
