@@ -55,6 +55,8 @@ var (
 	// ErrUnsupportedManifest: the manifest is of a type that cannot be used, such as
 	// docker schema 1.
 	ErrUnsupportedManifest = errors.New("unsupported manifest MIME type")
+	// ErrNotRegular: something in the directory of an image is neither a directory nor a regular file, nor a symlink to one.
+	ErrNotRegular = errors.New("not a regular file")
 	// ErrInvalidManifest: the manifest is not what its type asks for.
 	ErrInvalidManifest = errors.New("invalid manifest")
 	// ErrInvalidConfig: the configuration is not an image's, or belongs to another image.
@@ -179,7 +181,7 @@ func kinds(err error) []error {
 	for _, k := range []error{
 		ErrUnsupportedTransport, ErrNotFound, ErrUnauthorized, ErrStalled, ErrClosed,
 		ErrInsecurePolicy, ErrPolicyRejected, ErrNoPolicy,
-		ErrUnsupportedManifest, ErrInvalidManifest, ErrInvalidConfig, ErrUnhandledLayer, ErrNoInstance, ErrTooLarge,
+		ErrUnsupportedManifest, ErrNotRegular, ErrInvalidManifest, ErrInvalidConfig, ErrUnhandledLayer, ErrNoInstance, ErrTooLarge,
 		context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF,
 		fs.ErrNotExist, fs.ErrPermission, errTemporaryStatus,
 		syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.EPIPE, syscall.ENOSPC,

@@ -108,7 +108,7 @@ func Open(ctx context.Context, ref imageref.OSTreeImageReference, opts *Options)
 	if err := ctx.Err(); err != nil {
 		return nil, fail(err, 0)
 	}
-	if err := checkStore(ref.ImgRef); err != nil {
+	if err := errors.Join(checkStore(ref.ImgRef), checkLayout(ref.ImgRef)); err != nil {
 		return nil, fail(err, 0)
 	}
 	name, err := imageReference(ref.ImgRef)

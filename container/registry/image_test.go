@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/compress"
@@ -203,6 +204,39 @@ func TestMissing(t *testing.T) {
 	require.ErrorIs(t, err, registry.ErrNotFound)
 	_, err = img.Blob(t.Context(), -1)
 	require.ErrorIs(t, err, registry.ErrNotFound)
+}
+
+// Opening a FIFO would block, and reading /dev/zero would not end.
+func TestSpecialFiles(t *testing.T) {
+	t.Parallel()
+	special := map[string]func(t *testing.T, path string){
+		"FIFO":   func(t *testing.T, path string) { require.NoError(t, unix.Mkfifo(path, 0o644)) },
+		"device": func(t *testing.T, path string) { require.NoError(t, os.Symlink("/dev/zero", path)) },
+	}
+	for kind, make := range special {
+		for _, name := range []string{"index.json", "oci-layout", "manifest", "config", "layer"} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				t.Parallel()
+				dir := t.TempDir()
+				w := sample().Write(t, dir, "v1")
+				path := filepath.Join(dir, name)
+				switch name {
+				case "manifest":
+					path = w.BlobPath(w.Descriptor.Digest)
+				case "config":
+					path = w.BlobPath(w.Manifest.Config.Digest)
+				case "layer":
+					path = w.BlobPath(w.Manifest.Layers[0].Digest)
+				}
+				require.NoError(t, os.Remove(path))
+				make(t, path)
+				require.ErrorIs(t, openError(t, w.Ref, nil), registry.ErrNotRegular)
+			})
+		}
+	}
+	dir := t.TempDir()
+	require.NoError(t, unix.Mkfifo(filepath.Join(dir, "manifest.json"), 0o644))
+	require.ErrorIs(t, openError(t, "dir:"+dir, nil), registry.ErrNotRegular)
 }
 
 func TestIndex(t *testing.T) {
