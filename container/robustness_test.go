@@ -128,6 +128,7 @@ type task struct {
 	Jobs    int
 	Policy  string
 	NoRef   bool
+	Shape   bool // print the shape of the process at the end of a pull
 }
 
 func runChild(text string) error {
@@ -196,6 +197,10 @@ func runRepoChild(ctx context.Context, c task, options *registry.Options) error 
 				return err
 			}
 			fmt.Println("pulled", state.MergeCommit)
+		}
+		if c.Shape {
+			s, err := shapeOfThis()
+			return errors.Join(err, json.NewEncoder(os.Stdout).Encode(s))
 		}
 		return nil
 	case "copy":
