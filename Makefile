@@ -9,7 +9,7 @@ EXTDIR  ?= /usr/libexec/libostree/ext
 CACHE   ?= $(if $(filter 0,$(shell id -u)),/var/cache,$(or $(XDG_CACHE_HOME),$(HOME)/.cache))/ostree-container
 FUZZTIME ?= 30s
 COUNT    ?= 6
-RUNS     ?= 3
+RUNS     ?= 5
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 BIN      = bin/ostree-container
@@ -30,7 +30,7 @@ export GOFLAGS := $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help tags deps deps-test deps-boot go-version judge build install test test-race test-root \
-	test-container matrix interop fuzz bench bench-pull cover fmt lint api-coverage binding-doc demo boot-test chroot-test clean
+	test-container matrix interop fuzz bench bench-go cover fmt lint api-coverage binding-doc demo boot-test chroot-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -108,10 +108,10 @@ fuzz: go-version ## Run every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-bench: deps-test ## Run the benchmarks COUNT (6) times, for benchstat
+bench-go: deps-test ## Run the Go benchmarks of each stage COUNT (6) times, for benchstat
 	$(GOTEST) -run '^$$' -bench . -benchmem -count $(COUNT) $(PACKAGES)
 
-bench-pull: deps-test build judge ## Measure whole pulls, updates, deployments against ostree-ext and tar, RUNS (3) times
+bench: deps-test build judge ## Measure whole pulls, updates, deployments against ostree-ext and tar, RUNS (5) times
 	$(GO) build -o bin/bench ./container/internal/bench
 	$(SUDO) bin/bench -cache '$(CACHE)/bench' -judge '$(JUDGE)' -runs $(RUNS) -doc docs/performance.md
 

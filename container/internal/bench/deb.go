@@ -121,6 +121,22 @@ func (t *treeWriter) file(name string, data []byte) error {
 	return err
 }
 
+// repeated writes one file that is n times piece.
+func (t *treeWriter) repeated(name string, piece []byte, n int) error {
+	size := int64(len(piece)) * int64(n)
+	ok, err := t.header(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: epoch})
+	if err != nil || !ok {
+		return err
+	}
+	t.files, t.bytes = t.files+1, t.bytes+size
+	for range n {
+		if _, err := t.tw.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // packages writes the content of packages, in order.
 func (t *treeWriter) packages(ctx context.Context, set *packageSet, list []lockedPackage) error {
 	for _, p := range list {

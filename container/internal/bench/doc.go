@@ -3,7 +3,8 @@
 //
 //	go run ./container/internal/bench images   # make the images and fill the registry (cached)
 //	go run ./container/internal/bench          # the same, then measure
-//	go run ./container/internal/bench table F  # print the table of an earlier run again
+//	go run ./container/internal/bench table    # print the table of the last run again
+//	go run ./container/internal/bench curve    # images of 10 and 100 times the layers, files, bytes: ours alone
 //
 // # Images
 //

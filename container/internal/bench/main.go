@@ -60,6 +60,8 @@ func run(ctx context.Context, args []string) error {
 		return makeImages(ctx, o.cache, o.judge, o.kinds)
 	case "table":
 		return table(o)
+	case "curve":
+		return measureCurve(ctx, o)
 	case "":
 		if os.Geteuid() != 0 {
 			return fmt.Errorf("a bare repository needs root")
@@ -69,5 +71,5 @@ func run(ctx context.Context, args []string) error {
 		}
 		return measureAll(ctx, o)
 	}
-	return fmt.Errorf("unknown verb %q: images, table or none", verb)
+	return fmt.Errorf("unknown verb %q: images, table, curve or none", verb)
 }

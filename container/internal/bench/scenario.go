@@ -136,7 +136,7 @@ func (b *bench) makeWork(ctx context.Context) error {
 	if err := os.MkdirAll(b.work, 0o755); err != nil {
 		return err
 	}
-	for _, kind := range append(kinds, kindLarge) {
+	for _, kind := range append([]string{kindLarge, "curve"}, kinds...) {
 		for _, tool := range tools {
 			left, err := filepath.Glob(filepath.Join(b.work, kind+"-"+tool+"-*"))
 			if err != nil {
