@@ -39,7 +39,10 @@ type direct struct {
 	mu     sync.Mutex
 	linked []stagedObject
 
-	inPlace atomic.Bool      // something was linked into objects/ since the last sync
+	inPlace atomic.Bool // something was linked into objects/ since the last sync
+	lost    error       // a sync failed: the kernel says so once, so it is kept. Only publish uses it
+	syncfs  func(fd int) error
+	fsync   func(fd int) error
 	known   [256]atomic.Bool // objects/XX exists
 	counter atomic.Uint64    // names of temporary symlinks
 }
@@ -62,7 +65,7 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 		return nil, &os.PathError{Op: "open", Path: repo.Path() + "/objects", Err: err}
 	}
 	d := &direct{
-		repo: repo, bareUser: repo.Mode() == ostree.ModeBareUser, cfg: cfg, objects: objects,
+		repo: repo, bareUser: repo.Mode() == ostree.ModeBareUser, cfg: cfg, objects: objects, syncfs: unix.Syncfs, fsync: unix.Fsync,
 		space: &spaceBudget{path: repo.Path(), fd: objects, reserved: reserved}, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
 	}
 	d.stage, d.linked, err = openStaging(repo)
@@ -368,6 +371,9 @@ func (d *direct) note(o stagedObject) {
 }
 
 func (d *direct) publish(ctx context.Context, refs map[string]string) (err error) {
+	if d.lost != nil {
+		return d.lost
+	}
 	d.epoch.Lock()
 	batch := d.linked
 	d.linked = nil
@@ -375,6 +381,9 @@ func (d *direct) publish(ctx context.Context, refs map[string]string) (err error
 	moved := 0
 	defer func() {
 		if err != nil { // other layers may have found these objects staged: whoever publishes next must still move them
+			if moved > 0 {
+				d.inPlace.Store(true) // and sync those that were moved
+			}
 			d.mu.Lock()
 			d.linked = append(d.linked, batch[moved:]...)
 			d.mu.Unlock()
@@ -448,33 +457,33 @@ func (d *direct) syncDirs(touched *[256]bool) error {
 		return d.syncAll()
 	}
 	for _, name := range dirs {
-		if err := syncDir(d.objects, name); err != nil {
-			return err
+		if err := d.syncDir(name); err != nil {
+			return d.unsynced(err)
 		}
 	}
-	if err := unix.Fsync(d.objects); err != nil {
-		return fmt.Errorf("sync repository %s: %w", d.repo.Path(), err)
-	}
-	return nil
+	return d.unsynced(d.fsync(d.objects))
 }
 
-func (d *direct) syncAll() error {
-	if err := unix.Syncfs(d.objects); err != nil {
-		return fmt.Errorf("sync repository %s: %w", d.repo.Path(), err)
+func (d *direct) syncAll() error { return d.unsynced(d.syncfs(d.objects)) }
+
+// unsynced keeps an error of a sync, for every later publish: what was to be written may be lost, and no later sync says so again.
+func (d *direct) unsynced(err error) error {
+	if err != nil {
+		d.lost = fmt.Errorf("sync repository %s: %w", d.repo.Path(), err)
 	}
-	return nil
+	return d.lost
 }
 
 func (d *direct) close() error {
 	return errors.Join(d.stage.close(), unix.Close(d.objects))
 }
 
-func syncDir(parent int, name string) error {
-	fd, err := unix.Openat(parent, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func (d *direct) syncDir(name string) error {
+	fd, err := unix.Openat(d.objects, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: "objects/" + name, Err: err}
 	}
-	err = unix.Fsync(fd)
+	err = d.fsync(fd)
 	return errors.Join(err, unix.Close(fd))
 }
 
