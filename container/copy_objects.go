@@ -19,7 +19,7 @@ import (
 type copier struct {
 	src, dst *ostree.Repo
 	store    *objstore.Store
-	index    *objstore.Index
+	index    objstore.Index
 	linker   *objstore.Linker
 	verify   bool
 	seen     map[objectKey]struct{}

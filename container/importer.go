@@ -22,7 +22,7 @@ import (
 const Version = "0.1.0"
 
 // defaultJobs is how many layers are fetched and imported at once.
-const defaultJobs = 4
+const defaultJobs = 6
 
 // ImporterOptions are options of an Importer; nil means the default.
 type ImporterOptions struct {
@@ -40,7 +40,7 @@ type ImporterOptions struct {
 	Strict bool
 	// IgnoreSpace fetches even if the compressed layers alone do not fit.
 	IgnoreSpace bool
-	// Jobs is how many layers are worked on at once; 0: 4.
+	// Jobs is how many layers are worked on at once; 0: 6.
 	Jobs int
 	// KeepCommits are merge commits whose layers are not collected, 64 hex digits each.
 	KeepCommits []string

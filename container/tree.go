@@ -110,7 +110,7 @@ const maxPath = 4096
 // completeness checks that commits have all their objects. What was found complete is not looked at twice.
 type completeness struct {
 	repo  *ostree.Repo
-	index *objstore.Index
+	index objstore.Index
 	metas map[object.Checksum]bool // dirmetas
 	trees map[object.Checksum]extent
 }

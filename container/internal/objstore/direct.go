@@ -44,7 +44,8 @@ type direct struct {
 	syncfs  func(fd int) error
 	fsync   func(fd int) error
 	known   [256]atomic.Bool // objects/XX exists
-	counter atomic.Uint64    // names of temporary symlinks
+	files   fileIndex
+	counter atomic.Uint64 // names of temporary symlinks
 }
 
 type stagedObject struct {
@@ -71,6 +72,11 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 	d.stage, d.linked, err = openStaging(repo)
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(objects))
+	}
+	for _, o := range d.linked { // adopted
+		if o.typ == ostree.ObjectFile {
+			d.files.note(o.sum)
+		}
 	}
 	probe, err := d.create()
 	if err != nil {
@@ -147,7 +153,7 @@ func (d *direct) file(ctx context.Context, sum object.Checksum, m *object.Meta, 
 
 func (d *direct) stream(ctx context.Context, want object.Checksum, m *object.Meta, size int64, r io.Reader) (object.Checksum, bool, error) {
 	if !want.IsZero() {
-		if present, err := d.has(ctx, ostree.ObjectFile, want); err != nil {
+		if present, err := d.hasFile(ctx, want); err != nil {
 			return want, false, err
 		} else if present {
 			return verifyStream(ctx, want, m, size, r)
@@ -170,7 +176,7 @@ func (d *direct) stream(ctx context.Context, want object.Checksum, m *object.Met
 	if !want.IsZero() && sum != want {
 		return sum, false, fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, sum)
 	}
-	if present, err := d.has(ctx, ostree.ObjectFile, sum); err != nil || present {
+	if present, err := d.hasFile(ctx, sum); err != nil || present {
 		return sum, false, err
 	}
 	return sum, true, d.finish(f, sum, m)
@@ -365,6 +371,9 @@ func (d *direct) link(f *tmpFile, sum object.Checksum, typ ostree.ObjectType) er
 }
 
 func (d *direct) note(o stagedObject) {
+	if o.typ == ostree.ObjectFile {
+		d.files.note(o.sum)
+	}
 	d.mu.Lock()
 	d.linked = append(d.linked, o)
 	d.mu.Unlock()

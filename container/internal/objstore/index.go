@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -16,45 +17,81 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// Index answers Has for many content objects: instead of asking for each, it lists the directories of the repository once, when
-// they are first needed. It costs 32 bytes per object. Objects must not be removed meanwhile, which the lock of the Store sees to.
-// Safe for concurrent use.
-type Index struct {
-	store *Store
-	mu    sync.Mutex
-	files [256][]object.Checksum // by first byte, sorted; nil: not listed yet
-}
+// Index answers Has for many content objects without a call of the system for each; it is exact. Objects must not be removed
+// meanwhile, which the lock of the Store sees to. Safe for concurrent use.
+type Index struct{ store *Store }
 
-// Index returns the one Index of the store.
-func (s *Store) Index() *Index {
-	s.indexOnce.Do(func() { s.index = &Index{store: s} })
-	return s.index
-}
+// Index returns an Index of the store.
+func (s *Store) Index() Index { return Index{s} }
 
 // Has is Store.Has.
-func (x *Index) Has(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) (bool, error) {
-	d, ok := x.store.backend.(*direct)
-	if !ok || typ != ostree.ObjectFile {
-		return x.store.Has(ctx, typ, sum)
+func (x Index) Has(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) (bool, error) {
+	if d, ok := x.store.backend.(*direct); ok && typ == ostree.ObjectFile {
+		if known, err := d.files.has(d, sum); known || err != nil {
+			return known, err
+		}
 	}
-	files, err := x.listed(d, sum[0])
-	if err != nil {
-		return false, err
-	}
-	if _, found := slices.BinarySearchFunc(files, sum, compareSums); found {
-		return true, nil
-	}
-	return x.store.Has(ctx, typ, sum) // staged, or written since
+	return x.store.Has(ctx, typ, sum) // another process may have written it since
 }
 
-func (x *Index) listed(d *direct, xx byte) ([]object.Checksum, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var err error
-	if x.files[xx] == nil {
-		x.files[xx], err = d.list(xx)
+// fileIndex knows the content objects of a repository: instead of asking for each, it lists a directory once, when it is first needed,
+// and is told what is written. It costs 32 bytes for each object that is there, and no more than maxNoted times twice that for new ones.
+type fileIndex struct {
+	dirs  [256]fileDir
+	noted atomic.Int64
+}
+
+type fileDir struct {
+	mu     sync.Mutex
+	listed []object.Checksum // sorted; nil: not listed yet
+	noted  map[object.Checksum]struct{}
+}
+
+// maxNoted is how many new objects are remembered.
+const maxNoted = 128 << 10
+
+// has reports whether an object is known. It may miss what another process has written since the directory was listed.
+func (x *fileIndex) has(d *direct, sum object.Checksum) (bool, error) {
+	dir := &x.dirs[sum[0]]
+	dir.mu.Lock()
+	defer dir.mu.Unlock()
+	if _, ok := dir.noted[sum]; ok {
+		return true, nil
 	}
-	return x.files[xx], err
+	if dir.listed == nil {
+		var err error
+		if dir.listed, err = d.list(sum[0]); err != nil {
+			return false, err
+		}
+	}
+	_, found := slices.BinarySearchFunc(dir.listed, sum, compareSums)
+	return found, nil
+}
+
+// note remembers a new object.
+func (x *fileIndex) note(sum object.Checksum) {
+	if x.noted.Add(1) > maxNoted {
+		return
+	}
+	dir := &x.dirs[sum[0]]
+	dir.mu.Lock()
+	defer dir.mu.Unlock()
+	if dir.noted == nil {
+		dir.noted = map[object.Checksum]struct{}{}
+	}
+	dir.noted[sum] = struct{}{}
+}
+
+// complete reports whether every new object is remembered.
+func (x *fileIndex) complete() bool { return x.noted.Load() <= maxNoted }
+
+// hasFile is has for writers: an object that another process has just written may be written again.
+func (d *direct) hasFile(ctx context.Context, sum object.Checksum) (bool, error) {
+	known, err := d.files.has(d, sum)
+	if known || err != nil || d.files.complete() {
+		return known, err
+	}
+	return d.has(ctx, ostree.ObjectFile, sum)
 }
 
 func compareSums(a, b object.Checksum) int { return bytes.Compare(a[:], b[:]) }

@@ -61,6 +61,10 @@ func (l *viaLibostree) has(ctx context.Context, typ ostree.ObjectType, sum objec
 	return l.repo.HasObject(ctx, typ, sum.String())
 }
 
+func (l *viaLibostree) hasFile(ctx context.Context, sum object.Checksum) (bool, error) {
+	return l.has(ctx, ostree.ObjectFile, sum)
+}
+
 func (l *viaLibostree) file(ctx context.Context, sum object.Checksum, m *object.Meta, target string, content []byte) error {
 	if err := probe(l.repo, m); err != nil {
 		return err

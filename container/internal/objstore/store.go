@@ -52,6 +52,8 @@ type Stats struct {
 type backend interface {
 	// has reports whether the object is in the repository or staged.
 	has(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) (bool, error)
+	// hasFile is has for a content object that would be written otherwise: it may miss what another process has just written.
+	hasFile(ctx context.Context, sum object.Checksum) (bool, error)
 	// file writes a regular file or symlink whose checksum the caller computed.
 	file(ctx context.Context, sum object.Checksum, m *object.Meta, target string, content []byte) error
 	// stream writes a regular file of size bytes and returns its checksum; nothing is kept if want is not zero and differs.
@@ -70,9 +72,6 @@ type Store struct {
 	lock    *ostree.RepoLock
 	backend backend
 	stats   struct{ written, present, bytes atomic.Int64 }
-
-	indexOnce sync.Once
-	index     *Index
 
 	mu      sync.Mutex
 	queue   []*publishRequest
@@ -169,7 +168,7 @@ func (s *Store) File(ctx context.Context, want object.Checksum, m *object.Meta, 
 	if !want.IsZero() && sum != want {
 		return sum, fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, sum)
 	}
-	present, err := s.backend.has(ctx, ostree.ObjectFile, sum)
+	present, err := s.backend.hasFile(ctx, sum)
 	if err != nil {
 		return sum, err
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -44,6 +45,9 @@ type Streams struct {
 func Main(version string) int {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryGoal)
+	}
+	if os.Getenv("GOMAXPROCS") == "" { // writes wait for the disk: one more keeps the processors busy
+		runtime.GOMAXPROCS(runtime.NumCPU() + 1)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)

@@ -152,7 +152,7 @@ func TestManualPages(t *testing.T) {
 	require.NoError(t, err)
 	page := string(data)
 	assert.Contains(t, page, `.TH OSTREE\-CONTAINER\-IMAGE\-PULL 1 20`)
-	assert.Contains(t, page, ".TP\n\\fB\\-j\\fR, \\fB\\-\\-jobs\\fR \\fIN\\fR\nWork on N layers at once (default 4)\n")
+	assert.Contains(t, page, ".TP\n\\fB\\-j\\fR, \\fB\\-\\-jobs\\fR \\fIN\\fR\nWork on N layers at once (default 6)\n")
 	assert.Contains(t, page, "\\fB\\-\\-format\\fR \\fIFORMAT\\fR\ntext, or json for one JSON document a line: progress, then the result (default text)\n")
 	assert.NotContains(t, page, "false", "no default that is none")
 	root, err := os.ReadFile(filepath.Join(dir, "ostree-container.1"))

@@ -29,7 +29,7 @@ func (f *importFlags) add(cmd *cobra.Command) {
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "Show no progress")
 	flags.BoolVar(&f.strict, "strict", false, "Refuse devices, FIFOs and sockets, which are otherwise left out and reported")
 	flags.BoolVar(&f.ignoreSpace, "ignore-space", false, "Begin even if the layers cannot fit on the disk")
-	flags.IntVarP(&f.jobs, "jobs", "j", 0, "Work on `N` layers at once (default 4)")
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "Work on `N` layers at once (default 6)")
 	f.format.add(cmd, "text, or json for one JSON document a line: progress, then the result")
 }
 
