@@ -36,8 +36,8 @@ type CopyResult struct {
 }
 
 // Copy takes an image, all its layers and their detached metadata from one repository to another, which may be of another mode:
-// the commits are the same. On one file system, objects that both keep in the same form become hardlinks; they are believed as the
-// source is, all else is verified. The refs of the layers, then that of the image, are set when everything is in place. A cached
+// the commits are the same. On one file system, objects that both keep in the same form become hardlinks if one user owns both
+// repositories; they are believed as the source is, all else is verified. The refs of the layers, then that of the image, are set when everything is in place. A cached
 // update goes along; detached metadata that the destination has under other keys stays.
 //
 // It returns ErrNoSuchImage, and ErrIncomplete if the source lacks objects.

@@ -84,6 +84,38 @@ func TestCopyBetweenModes(t *testing.T) {
 	}
 }
 
+// A hardlink to a file that another user owns could be changed by him later: such objects are copied and verified.
+func TestCopyFromAnotherOwner(t *testing.T) {
+	t.Parallel()
+	ti.NeedRoot(t)
+	w := ti.Image{Layers: []ti.Layer{goodLayer("a")}}.Write(t, t.TempDir(), "latest")
+	for _, mode := range []ostree.Mode{ostree.ModeBareUser, ostree.ModeArchive} { // the second is written by libostree
+		t.Run(mode.String(), func(t *testing.T) {
+			src, srcDir := newRepo(t, mode)
+			state := mustPull(t, src, w.Ref, container.ImporterOptions{})
+			ti.Run(t, "chown", "-R", "1000:1000", srcDir)
+			dst, dstDir := newRepo(t, mode)
+			result, err := container.Copy(t.Context(), src, imageName(t, w.Ref), dst, nil)
+			require.NoError(t, err)
+			assert.Zero(t, result.Linked)
+			assert.Positive(t, result.Copied)
+			assert.Equal(t, state.MergeCommit, result.MergeCommit)
+			assert.Empty(t, strings.TrimSpace(ti.Run(t, "find", dstDir+"/objects", "-type", "f", "(", "-links", "+1", "-o", "-uid", "1000", ")")))
+			oracle.Fsck(t, dstDir)
+
+			files := must(filepath.Glob(srcDir + "/objects/??/*.file*"))(t)
+			require.NotEmpty(t, files)
+			for _, f := range files {
+				require.NoError(t, os.WriteFile(f, []byte("changed by its owner"), 0o600))
+			}
+			bad, _ := newRepo(t, mode)
+			_, err = container.Copy(t.Context(), src, imageName(t, w.Ref), bad, nil)
+			require.Error(t, err)
+			assert.Empty(t, refs(t, bad))
+		})
+	}
+}
+
 // Of signatures, those of both repositories are kept.
 func TestCopyJoinsSignatures(t *testing.T) {
 	t.Parallel()

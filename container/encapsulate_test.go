@@ -292,6 +292,33 @@ func TestB10_UnencapsulateWhatIsThere(t *testing.T) {
 	oracle.Fsck(t, dir)
 }
 
+// The refs of layers belong to images: taking a commit out of an image neither sets nor removes one.
+func TestUnencapsulateLeavesRefsOfLayers(t *testing.T) {
+	t.Parallel()
+	repo, commit := commitTar(t, exportMembers())
+	path := filepath.Join(t.TempDir(), "out")
+	_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, path), &container.EncapsulateOptions{ContentMeta: contentMetaOf(t, repo, commit)})
+	require.NoError(t, err)
+	plain := ti.Image{Layers: []ti.Layer{goodLayer("other")}}.Write(t, t.TempDir(), "v1")
+	into, _ := newRepo(t, modeHere())
+	other := mustPull(t, into, plain.Ref, container.ImporterOptions{})
+	before := refs(t, into)
+	manifest, _ := loadImage(t, path)
+	for _, l := range manifest.Layers[1:] { // as if another image had the blob as a layer of another kind
+		name := "ostree/container/blob/sha256_3A_" + l.Digest.Encoded()
+		require.NoError(t, into.SetRefImmediate(t.Context(), "", name, other.BaseCommit))
+		before[name] = other.BaseCommit
+	}
+	imp, err := container.NewImporter(into, unverified(t, "oci:"+path), nil)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, imp.Close()) }()
+	u, err := imp.Unencapsulate(t.Context(), "branch")
+	require.NoError(t, err)
+	assert.Equal(t, commit, u.Commit)
+	before["branch"] = commit
+	assert.Equal(t, before, refs(t, into))
+}
+
 func TestUnencapsulateRefusesOtherLayers(t *testing.T) {
 	t.Parallel()
 	plain := ti.Image{Layers: []ti.Layer{{Members: []ti.Member{ti.Dir("usr", 0o755)}}}}.Write(t, t.TempDir(), "v1")

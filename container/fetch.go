@@ -163,7 +163,7 @@ func (f *fetcher) layer(ctx context.Context, l *LayerState, opts *layer.Options)
 // finishLayer publishes a layer, except the commit of an ostree base, which finishBase publishes. ctx is not that of the set: another
 // layer's failure does not undo this one.
 func (f *fetcher) finishLayer(ctx context.Context, l *LayerState, commit string, written int64) error {
-	if l.Kind != LayerCommit {
+	if l.Kind != LayerCommit && !f.noRefs { // a ref set to "" would be removed
 		if err := f.store.Publish(ctx, map[string]string{l.Ref: commit}); err != nil {
 			return err
 		}

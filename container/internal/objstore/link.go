@@ -12,8 +12,8 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// Linker stores objects of another repository as hardlinks, where both keep them in the same form on one file system. Safe for
-// concurrent use.
+// Linker stores objects of another repository as hardlinks, where both keep them in the same form on one file system and are of one
+// owner, as libostree does: who owns a file can change it later. Safe for concurrent use.
 type Linker struct {
 	store    *Store
 	from     *ostree.Repo
@@ -24,6 +24,12 @@ type Linker struct {
 // NewLinker prepares for taking objects of a repository, which must stay open and locked until Close.
 func (s *Store) NewLinker(from *ostree.Repo) (*Linker, error) {
 	l := &Linker{store: s, from: from, sameMode: from.Mode() == s.repo.Mode(), objects: -1}
+	if related, err := oneOwner(s.repo, from); err != nil {
+		return nil, err
+	} else if !related { // copied, and verified
+		l.sameMode = false
+		return l, nil
+	}
 	if _, ok := s.backend.(*direct); !ok || from.Parent() != nil {
 		return l, nil
 	}
@@ -33,6 +39,23 @@ func (s *Store) NewLinker(from *ostree.Repo) (*Linker, error) {
 	}
 	l.objects = fd
 	return l, nil
+}
+
+// oneOwner reports whether the objects of two repositories, and of from's parents, are of one user on one file system.
+func oneOwner(repo, from *ostree.Repo) (bool, error) {
+	var to, st unix.Stat_t
+	if err := unix.Fstatat(repo.FD(), "objects", &to, 0); err != nil {
+		return false, &os.PathError{Op: "stat", Path: repo.Path() + "/objects", Err: err}
+	}
+	for ; from != nil; from = from.Parent() {
+		if err := unix.Fstatat(from.FD(), "objects", &st, 0); err != nil {
+			return false, &os.PathError{Op: "stat", Path: from.Path() + "/objects", Err: err}
+		}
+		if st.Uid != to.Uid || st.Dev != to.Dev {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // Close releases what NewLinker opened.
