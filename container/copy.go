@@ -40,6 +40,8 @@ type CopyResult struct {
 // repositories; they are believed as the source is, all else is verified. The refs of the layers, then that of the image, are set when everything is in place. A cached
 // update goes along; detached metadata that the destination has under other keys stays.
 //
+// Where prunes run in other goroutines, src and dst should not be the Repo that those use; see the package documentation.
+//
 // It returns ErrNoSuchImage, and ErrIncomplete if the source lacks objects.
 func Copy(ctx context.Context, src *ostree.Repo, ref imageref.ImageReference, dst *ostree.Repo, opts *CopyOptions) (_ *CopyResult, err error) {
 	if opts == nil {

@@ -142,7 +142,7 @@ func pruneAfterDeploy(ctx context.Context, sysroot *ostree.Sysroot, logger *slog
 	if err != nil {
 		return err
 	}
-	stats, err := pruneObjects(ctx, sysroot, repo)
+	stats, err := pruneObjects(ctx, sysroot, repo, nil)
 	if errors.Is(err, ostree.ErrWouldBlock) { // the next prune does it
 		logger.Warn("objects that nothing needs any more were not pruned", "sysroot", sysroot.Path(), "error", err)
 		return nil

@@ -27,4 +27,8 @@
 //
 // An Importer is for one goroutine; several may import into one repository at once, in one process or in several. A shared lock of
 // the repository is held while importing, so that a prune waits. Whatever changes a sysroot takes its lock.
+//
+// Locks of one ostree.Repo nest and never exclude each other, and sysroot.Repo() is one for all. Prune and GCImageLayers lock through a
+// handle of their own, so they wait for imports whatever Repo those use; libostree's own prunes do not. A goroutine that imports or copies
+// beside prunes should have a Repo of its own (ostree.OpenRepo), and who calls Prune or GCImageLayers must hold no lock of the repository.
 package container

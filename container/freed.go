@@ -31,12 +31,11 @@ func namesOf(images []FreedImage) []imageref.ImageReference {
 }
 
 // measure fills in what is freed with each image, and the totals as they would be.
-func (p *Pruned) measure(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, opts *PruneOptions) (err error) {
-	lock, err := repo.Lock(ctx, ostree.LockExclusive)
-	if err != nil {
-		return fmt.Errorf("lock repository %s: %w", repo.Path(), err)
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
+func (p *Pruned) measure(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, opts *PruneOptions) error {
+	return exclusively(ctx, repo, func(own *ostree.Repo) error { return p.measureLocked(ctx, sysroot, own, opts) })
+}
+
+func (p *Pruned) measureLocked(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, opts *PruneOptions) error {
 	gone := map[string]bool{}
 	for _, image := range p.Freed {
 		gone[image.ref] = true
@@ -56,7 +55,7 @@ func (p *Pruned) measure(ctx context.Context, sysroot *ostree.Sysroot, repo *ost
 			stays[commit] = true
 		}
 	}
-	for _, commit := range deployedCommits(sysroot) {
+	for _, commit := range append(deployedCommits(sysroot), opts.KeepCommits...) {
 		stays[commit] = true
 	}
 	reachable := ostree.NewReachableSet()

@@ -285,7 +285,15 @@ func (i *Importer) collect(ctx context.Context, state *LayeredImageState) {
 	if i.opts.NoImgref { // else it has a ref, as long as nobody removes it
 		keep = append([]string{state.MergeCommit}, keep...)
 	}
-	n, err := GCImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: keep})
+	n, err := func() (n int, err error) {
+		// With the importer's own handle: Deploy holds a shared lock on it.
+		lock, err := i.repo.Lock(waiting, ostree.LockExclusive)
+		if err != nil {
+			return 0, fmt.Errorf("lock repository %s: %w", i.repo.Path(), err)
+		}
+		defer func() { err = errors.Join(err, lock.Unlock()) }()
+		return gcImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: keep})
+	}()
 	if err != nil {
 		i.opts.Logger.Warn("unused layers were not collected", "repository", i.repo.Path(), "error", err)
 		return

@@ -22,7 +22,7 @@ import (
 type PruneOptions struct {
 	Progress func(Event)  // nil: none
 	Logger   *slog.Logger // nil: silent
-	// KeepCommits are merge commits whose layers are kept although no ref names them, 64 hex digits each.
+	// KeepCommits are merge commits that are kept, with their layers, although no ref names them, 64 hex digits each.
 	KeepCommits []string
 	// Keep are images that stay although they are not deployed. That one of them does not exist is an error (ErrNoSuchImage) before
 	// anything is removed.
@@ -86,16 +86,26 @@ func RemoveImages(ctx context.Context, repo *ostree.Repo, images []imageref.Imag
 
 // GCImageLayers removes the refs of layers that no image and no protected commit needs, and returns how many. If an image cannot
 // be understood nothing is removed, and the error, which wraps ErrUnreadableImage, names its ref. It waits for imports into the
-// repository to end (ostree.ErrWouldBlock after core.lock-timeout-secs). Objects stay until ostree.Repo.Prune.
+// repository to end (ostree.ErrWouldBlock after core.lock-timeout-secs), those with the same Repo too: the caller must hold no lock of
+// the repository. Objects stay until ostree.Repo.Prune.
 func GCImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (n int, err error) {
 	if opts == nil {
 		opts = &PruneOptions{}
 	}
-	lock, err := repo.Lock(ctx, ostree.LockExclusive)
-	if err != nil {
-		return 0, fmt.Errorf("Pruning image layers: lock repository %s: %w", repo.Path(), err) //nolint:staticcheck // the reference's text
+	locked := false
+	err = exclusively(ctx, repo, func(own *ostree.Repo) error {
+		locked = true
+		n, err = gcImageLayers(ctx, own, opts)
+		return err
+	})
+	if err != nil && !locked {
+		err = fmt.Errorf("Pruning image layers: %w", err) //nolint:staticcheck // the reference's text
 	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	return n, err
+}
+
+// gcImageLayers is GCImageLayers for who holds the exclusive lock.
+func gcImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (n int, err error) {
 	unused, err := unusedLayers(ctx, repo, nil, opts)
 	if err != nil || opts.DryRun {
 		return len(unused), err
@@ -297,7 +307,9 @@ func undeployed(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo,
 }
 
 // Prune removes images that are not deployed, layers that nothing needs then, and objects that nothing reaches then. It takes the
-// lock of the sysroot. A nil opts means the default.
+// lock of the sysroot and waits for imports into its repository to end (ostree.ErrWouldBlock after core.lock-timeout-secs), those with
+// sysroot.Repo() too: the caller must hold no lock of the repository. Imports that run beside a prune had better have a Repo of their
+// own. A nil opts means the default.
 func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (result *Pruned, err error) {
 	if opts == nil {
 		opts = &PruneOptions{}
@@ -333,7 +345,7 @@ func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (re
 		if result.Layers, err = GCImageLayers(ctx, repo, &keep); err != nil {
 			return nil, err
 		}
-		stats, err := pruneObjects(ctx, sysroot, repo)
+		stats, err := pruneObjects(ctx, sysroot, repo, opts.KeepCommits)
 		if err != nil {
 			return nil, err
 		}
@@ -343,26 +355,39 @@ func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (re
 	return result, nil
 }
 
-// pruneObjects deletes what neither refs nor deployments need, staged ones included. It waits for the repository's lock.
-func pruneObjects(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo) (stats ostree.PruneStats, err error) {
-	lock, err := repo.Lock(ctx, ostree.LockExclusive)
-	if err != nil {
-		return stats, fmt.Errorf("prune repository %s: lock: %w", repo.Path(), err)
-	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	commits := deployedCommits(sysroot)
-	refs, err := allRefs(ctx, repo)
-	if err != nil {
-		return stats, fmt.Errorf("prune repository %s: %w", repo.Path(), err)
-	}
-	stats, err = sweep.Prune(ctx, repo, slices.AppendSeq(commits, maps.Values(refs)))
-	if errors.Is(err, sweep.ErrUnusual) {
-		stats, err = sysroot.CleanupPruneRepo(ctx, ostree.PruneOptions{Flags: ostree.PruneRefsOnly})
-	}
+// pruneObjects deletes what neither refs nor deployments, staged ones included, nor the commits in keep need. It waits for the
+// repository's lock.
+func pruneObjects(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, keep []string) (stats ostree.PruneStats, err error) {
+	err = exclusively(ctx, repo, func(own *ostree.Repo) error {
+		commits := append(deployedCommits(sysroot), keep...)
+		refs, err := allRefs(ctx, own)
+		if err != nil {
+			return err
+		}
+		stats, err = sweep.Prune(ctx, own, slices.AppendSeq(slices.Clone(commits), maps.Values(refs)))
+		if errors.Is(err, sweep.ErrUnusual) {
+			stats, err = pruneUnusual(ctx, own, commits)
+		}
+		return err
+	})
 	if err != nil {
 		err = fmt.Errorf("prune repository %s: %w", repo.Path(), err)
 	}
 	return stats, err
+}
+
+// pruneUnusual does what ostree_sysroot_cleanup_prune_repo does, on a handle that has the lock, and keeps commits.
+func pruneUnusual(ctx context.Context, repo *ostree.Repo, commits []string) (ostree.PruneStats, error) {
+	reachable := ostree.NewReachableSet()
+	if err := repo.TraverseReachableRefs(ctx, 0, reachable); err != nil {
+		return ostree.PruneStats{}, err
+	}
+	for _, commit := range commits {
+		if err := repo.TraverseCommitUnion(ctx, commit, 0, reachable); err != nil {
+			return ostree.PruneStats{}, fmt.Errorf("objects of commit %s: %w", commit, err)
+		}
+	}
+	return repo.PruneFromReachable(ctx, ostree.PruneOptions{Reachable: reachable})
 }
 
 // deployedCommits are the commits of all deployments. A staged one has no ref yet.

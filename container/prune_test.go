@@ -339,6 +339,70 @@ func TestPruneNumbers(t *testing.T) {
 	assert.Equal(t, container.Pruned{}, again)
 }
 
+// Who holds the lock through sysroot.Repo(), as an import in another goroutine does, is waited for: locks of one handle nest.
+func TestPruneWaitsForItsOwnHandle(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "default")
+	ti.Run(t, "ostree", "--repo="+s.repo, "config", "set", "core.lock-timeout-secs", "0")
+	w := ti.Image{Layers: []ti.Layer{goodLayer("a")}}.Write(t, t.TempDir(), "a")
+	repo, err := s.Repo()
+	require.NoError(t, err)
+	state := mustPull(t, repo, w.Ref, container.ImporterOptions{NoImgref: true})
+	lock, err := repo.Lock(t.Context(), ostree.LockShared)
+	require.NoError(t, err)
+	before := objects(t, s.repo)
+	for _, opts := range []*container.PruneOptions{nil, {Sizes: true}, {DryRun: true}} {
+		_, err = container.Prune(t.Context(), s.Sysroot, opts)
+		require.ErrorIs(t, err, ostree.ErrWouldBlock)
+	}
+	_, err = container.GCImageLayers(t.Context(), repo, nil)
+	require.ErrorIs(t, err, ostree.ErrWouldBlock)
+	require.ErrorContains(t, err, "Pruning image layers: lock repository "+s.repo)
+	assert.Equal(t, before, objects(t, s.repo))
+	ti.Run(t, "ostree", "--repo="+s.repo, "ls", "-R", state.MergeCommit)
+	require.NoError(t, lock.Unlock())
+	pruned, err := container.Prune(t.Context(), s.Sysroot, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 1, pruned.Layers)
+	assert.Equal(t, len(before), pruned.Objects)
+}
+
+// Commits to keep stay themselves, not only the refs of their layers.
+func TestPruneKeepsCommits(t *testing.T) {
+	t.Parallel()
+	for _, unusual := range []bool{false, true} {
+		t.Run(fmt.Sprint("unusual ", unusual), func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t, "default")
+			if unusual {
+				ti.Run(t, "ostree", "--repo="+s.repo, "config", "set", "core.tombstone-commits", "false")
+			}
+			dir := t.TempDir()
+			repo, err := ostree.OpenRepo(t.Context(), s.repo)
+			require.NoError(t, err)
+			defer repo.Close()
+			kept := mustPull(t, repo, ti.Image{Layers: []ti.Layer{goodLayer("a")}}.Write(t, dir, "a").Ref, container.ImporterOptions{NoImgref: true, DisableGC: true})
+			before := objects(t, s.repo)
+			mustPull(t, repo, ti.Image{Layers: []ti.Layer{goodLayer("b")}}.Write(t, dir, "b").Ref, container.ImporterOptions{DisableGC: true})
+			keep := container.PruneOptions{KeepCommits: []string{kept.MergeCommit}, DryRun: true}
+			would, err := container.Prune(t.Context(), s.Sysroot, &keep)
+			require.NoError(t, err)
+			keep.DryRun = false
+			pruned, err := container.Prune(t.Context(), s.Sysroot, &keep)
+			require.NoError(t, err)
+			assert.Equal(t, before, objects(t, s.repo))
+			assert.Positive(t, pruned.Objects)
+			would.Freed = nil
+			assert.Equal(t, would, pruned)
+			s.sound()
+			pruned, err = container.Prune(t.Context(), s.Sysroot, nil)
+			require.NoError(t, err)
+			assert.Equal(t, len(before), pruned.Objects)
+			assert.Empty(t, objects(t, s.repo))
+		})
+	}
+}
+
 // A prune that fails closed removes the images it may, but no layer and no object.
 func TestPruneFailsClosed(t *testing.T) {
 	t.Parallel()
