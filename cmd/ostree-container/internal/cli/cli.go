@@ -47,7 +47,7 @@ func Main(version string) int {
 		debug.SetMemoryLimit(memoryGoal)
 	}
 	if os.Getenv("GOMAXPROCS") == "" { // writes wait for the disk: one more keeps the processors busy
-		runtime.GOMAXPROCS(runtime.NumCPU() + 1)
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
