@@ -25,7 +25,7 @@ type File struct {
 	err    error
 }
 
-// LoadFile opens a file object. It returns ErrNotFound. The caller closes it. A
+// LoadFile opens a file object. It returns ErrNotFound and ErrCorrupt. The caller closes it. A
 // bare-user-only repository gives the owner 0:0 and no xattrs.
 //
 // C: ostree_repo_load_file
@@ -56,6 +56,11 @@ func newLoadedFile(op string, in *C.GInputStream, info *C.GFileInfo, xattrs *C.G
 	if in != nil {
 		f.h.own(unsafe.Pointer(in), objectUnref)
 		f.stream, f.left = true, f.Info.Size
+	}
+	if f.Info.Size < 0 { // as the header of an archive's object may say
+		takeVariant(xattrs)
+		f.h.close()
+		return nil, fmt.Errorf("%s: %w: size %d", op, ErrCorrupt, f.Info.Size)
 	}
 	if f.Xattrs, err = takeVariant(xattrs).xattrs(); err != nil {
 		f.h.close()

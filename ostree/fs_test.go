@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -231,4 +233,30 @@ func commitTree(ctx context.Context, r *ostree.Repo, dir string) (string, error)
 	}
 	_, err = tx.Commit(ctx)
 	return commit, err
+}
+
+// The header of an archive's file object says how large its content is, and libostree believes it.
+func TestFileOfImpossibleSize(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	for first, want := range map[byte]error{0x80: ostree.ErrCorrupt, 0xff: ostree.ErrCorrupt, 0x7f: io.ErrUnexpectedEOF} {
+		r := newRepo(t, ostree.ModeArchive)
+		commit := judgeCommit(t, r.Path(), "main", writeTree(t, map[string]string{"f": "content"}))
+		objects, err := filepath.Glob(r.Path() + "/objects/??/*.filez")
+		require.NoError(t, err)
+		require.Len(t, objects, 1)
+		data, err := os.ReadFile(objects[0])
+		require.NoError(t, err)
+		data[8] = first // after the header's length and padding: a big-endian uint64
+		require.NoError(t, os.WriteFile(objects[0], data, 0o600))
+		fsys, err := r.FS(ctx, commit)
+		require.NoError(t, err)
+		_, err = fs.ReadFile(fsys, "f")
+		require.ErrorIs(t, err, want)
+		if want == ostree.ErrCorrupt {
+			sum := filepath.Base(filepath.Dir(objects[0])) + strings.TrimSuffix(filepath.Base(objects[0]), ".filez")
+			_, err = r.LoadFile(ctx, sum)
+			require.ErrorIs(t, err, want)
+		}
+	}
 }
