@@ -201,6 +201,9 @@ func AcceptsUnseen(ctx context.Context, ref imageref.OSTreeImageReference, opts 
 }
 
 func acceptsUnseen(ref imageref.OSTreeImageReference, opts *Options) (bool, error) {
+	if err := checkStore(ref.ImgRef); err != nil { // parsing the name makes a missing store
+		return false, err
+	}
 	name, err := imageReference(ref.ImgRef)
 	if err != nil {
 		return false, err

@@ -118,6 +118,8 @@ func TestMissingStorage(t *testing.T) {
 	for _, spec := range []string{"[vfs@%s/none+%s/run]", "[overlay@%s/none+%s/run]", "[%s/none+%s/run]", "[vfs@%s/*?[+%s/run]", "[vfs@%s/none+%s/run:vfs.imagestore=/x]"} {
 		err := openError(t, "containers-storage:"+fmt.Sprintf(spec, dir, dir)+"localhost/x:v1", nil)
 		require.ErrorIs(t, err, registry.ErrNotFound, spec)
+		_, err = registry.AcceptsUnseen(t.Context(), unverified(t, "containers-storage:"+fmt.Sprintf(spec, dir, dir)+"localhost/x:v1"), options(t))
+		require.ErrorIs(t, err, registry.ErrNotFound, spec) // Prepare asks it first
 		assert.ErrorContains(t, err, "no containers-storage in "+dir)
 	}
 	store := testimage.NewStorage(t, "vfs")
