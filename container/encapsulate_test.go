@@ -473,6 +473,31 @@ func TestEncapsulateIsCancelled(t *testing.T) {
 	assert.NoDirExists(t, path)
 }
 
+// An image built on one layer of ostree's goes on naming that layer as the last of its commit.
+func TestReplaceDetachedMetadataBelowOtherLayers(t *testing.T) {
+	t.Parallel()
+	commits, commit := commitTar(t, exportMembers())
+	path := filepath.Join(t.TempDir(), "out")
+	_, err := container.Encapsulate(t.Context(), commits, commit, ociRef(t, path+":base"), nil)
+	require.NoError(t, err)
+	base, err := ti.LoadBase(path, "base")
+	require.NoError(t, err)
+	w := ti.Image{Base: base, Layers: []ti.Layer{goodLayer("x")}}.Write(t, t.TempDir(), "v1")
+	repo, _ := newRepo(t, modeHere())
+	want := mustPull(t, repo, w.Ref, container.ImporterOptions{})
+	v, err := ostree.ParseVariant("a{sv}", "{'new': <'other'>}")
+	require.NoError(t, err)
+	dest := ociRef(t, filepath.Join(t.TempDir(), "dest"))
+	_, err = container.ReplaceDetachedMetadata(t.Context(), imageName(t, w.Ref), dest, v.Bytes(), nil)
+	require.NoError(t, err)
+	_, config := loadImage(t, dest.Name)
+	assert.Equal(t, config.RootFS.DiffIDs[0].String(), config.Config.Labels["ostree.final-diffid"])
+	into, dir := newRepo(t, modeHere())
+	got := mustPull(t, into, "oci:"+dest.Name, container.ImporterOptions{})
+	assert.Equal(t, want.BaseCommit, got.BaseCommit)
+	oracle.Fsck(t, dir)
+}
+
 func TestReplaceDetachedMetadata(t *testing.T) {
 	t.Parallel()
 	ti.NeedTool(t, "skopeo")

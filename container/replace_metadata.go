@@ -97,7 +97,7 @@ func (r *metadataReplacer) write(ctx context.Context, dir *ocidir.Dir, tag strin
 	if manifest.Config, err = dir.WriteBytes(ocispec.MediaTypeImageConfig, config); err != nil {
 		return "", err
 	}
-	if _, ok := manifest.Annotations[labelFinalDiffID]; ok && len(r.layers) == 1 {
+	if _, ok := manifest.Annotations[labelFinalDiffID]; ok && r.oneLayer() {
 		manifest.Annotations = maps.Clone(manifest.Annotations)
 		manifest.Annotations[labelFinalDiffID] = diffID.String()
 	}
@@ -111,6 +111,11 @@ func (r *metadataReplacer) write(ctx context.Context, dir *ocidir.Dir, tag strin
 	}
 	desc.Platform = platform
 	return desc.Digest, dir.SetImage(ctx, desc, tag)
+}
+
+// oneLayer reports whether the commit has no layer but the first: then that is the one whose diff_id ostree.final-diffid names.
+func (r *metadataReplacer) oneLayer() bool {
+	return len(r.layers) == 1 || r.layers[1].Kind == LayerDerived
 }
 
 // copyLayer stores a layer as it is; what a store gives out uncompressed is stored so.
@@ -185,7 +190,7 @@ func (r *metadataReplacer) config(diffID digest.Digest) ([]byte, *ocispec.Platfo
 	}
 	ids[0] = diffID
 	rootfs["diff_ids"] = ids
-	if len(r.layers) == 1 {
+	if r.oneLayer() {
 		runtime, ok := doc["config"].(map[string]any)
 		if !ok {
 			return nil, nil, errors.New("Image is missing container configuration") //nolint:staticcheck // the reference's text
