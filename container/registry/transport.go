@@ -55,6 +55,18 @@ func registryReference(name string) (types.ImageReference, error) {
 	return docker.NewReference(reference.TagNameOnly(named))
 }
 
+// Host is the registry of an image, HOST[:PORT]; "" for one that is not in a registry.
+func Host(ref imageref.ImageReference) string {
+	if ref.Transport != imageref.TransportRegistry {
+		return ""
+	}
+	named, err := reference.ParseNormalizedNamed(ref.Name)
+	if err != nil {
+		return ""
+	}
+	return reference.Domain(named)
+}
+
 // splitStore splits "[STORE]IMAGE" of a containers-storage.
 func splitStore(name string) (store, image string) {
 	if end := strings.IndexByte(name, ']'); strings.HasPrefix(name, "[") && end > 0 {

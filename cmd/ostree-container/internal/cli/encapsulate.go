@@ -54,33 +54,53 @@ func (f *encapsulateFlags) check(cmd *cobra.Command) error {
 	if err := f.pushFlags.check(cmd); err != nil {
 		return err
 	}
+	if err := checkCompression(cmd, f.compression, f.fast, &f.level); err != nil {
+		return err
+	}
+	if cmd.Flags().Changed("max-layers") && f.maxLayers < 4 {
+		return usagef("invalid value %d for --max-layers: at least 4", f.maxLayers)
+	}
+	if err := checkJobs(cmd, f.jobs); err != nil {
+		return err
+	}
+	if f.contentMeta == "" && (f.maxLayers != 0 || f.previous != "") {
+		return usagef("--max-layers and --previous-build-manifest need --contentmeta")
+	}
+	return nil
+}
+
+// checkCompression checks the options about compression; fast sets the level.
+func checkCompression(cmd *cobra.Command, compression string, fast bool, level *int) error {
 	if err := exclusive(cmd, "compression-fast", "compression-level"); err != nil {
 		return err
 	}
 	top := 0
-	switch container.Compression(f.compression) {
+	switch container.Compression(compression) {
 	case container.CompressionGzip:
 		top = 9
 	case container.CompressionZstd:
 		top = 19
 	case container.CompressionNone:
 	default:
-		return usagef("invalid value %q for --compression: gzip, zstd or none", f.compression)
+		return usagef("invalid value %q for --compression: gzip, zstd or none", compression)
 	}
-	if f.fast {
-		f.level = min(1, top)
+	if fast {
+		*level = min(1, top)
 	}
-	if cmd.Flags().Changed("compression-level") && (f.level < 1 || f.level > top) {
-		return usagef("invalid value %d for --compression-level: 1 to %d for %s", f.level, top, f.compression)
+	switch {
+	case !cmd.Flags().Changed("compression-level"):
+	case top == 0:
+		return usagef("the option --compression-level cannot be used with --compression=%s", compression)
+	case *level < 1 || *level > top:
+		return usagef("invalid value %d for --compression-level: 1 to %d for %s", *level, top, compression)
 	}
-	if cmd.Flags().Changed("max-layers") && f.maxLayers < 4 {
-		return usagef("invalid value %d for --max-layers: at least 4", f.maxLayers)
-	}
-	if f.jobs < 0 || f.jobs == 0 && cmd.Flags().Changed("jobs") {
-		return usagef("invalid value %d for --jobs: at least 1", f.jobs)
-	}
-	if f.contentMeta == "" && (f.maxLayers != 0 || f.previous != "") {
-		return usagef("--max-layers and --previous-build-manifest need --contentmeta")
+	return nil
+}
+
+// checkJobs checks the option --jobs, whose default is 0.
+func checkJobs(cmd *cobra.Command, jobs int) error {
+	if jobs < 0 || jobs == 0 && cmd.Flags().Changed("jobs") {
+		return usagef("invalid value %d for --jobs: at least 1", jobs)
 	}
 	return nil
 }
@@ -125,6 +145,15 @@ For other places it is made in a directory below /var/tmp ($TMPDIR) first.`,
 		dest, err := parseImageRef(args[1])
 		if err != nil {
 			return err
+		}
+		if _, err := os.Stat(f.previous); err != nil && f.previous != "" {
+			previous, err := parseImageRef(f.previous)
+			if err != nil {
+				return fmt.Errorf("--previous-build-manifest: neither a file nor an image: %w", err)
+			}
+			if err := f.oneRegistry(previous, dest); err != nil {
+				return err
+			}
 		}
 		opts, err := f.encapsulateOptions(cmd.Context(), a)
 		if err != nil {

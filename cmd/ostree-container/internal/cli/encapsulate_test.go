@@ -61,6 +61,9 @@ func TestEncapsulateAndBack(t *testing.T) {
 
 	r := run(t, "", "container", "image", "replace-detached-metadata", "--src", "oci:"+dir+"/a:v1", "--dest", "oci:"+dir+"/d")
 	assert.Regexp(t, `^Pushed: sha256:[0-9a-f]{64}\n$`, r.out, r.err)
+	// A password on standard input is for both sides.
+	r = run(t, "secret\n", "container", "image", "replace-detached-metadata", "--creds=user", "--src", "oci:"+dir+"/a:v1", "--dest", "oci:"+dir+"/d")
+	assert.Regexp(t, `^Pushed: sha256:[0-9a-f]{64}\n$`, r.out, r.err)
 }
 
 func TestEncapsulateUsage(t *testing.T) {
@@ -78,6 +81,11 @@ func TestEncapsulateUsage(t *testing.T) {
 		"bad image":     {[]string{"container", "encapsulate", "--repo", repo, "os", "nothing"}, 2, "Missing ':'"},
 		"compression":   {append(base, "--compression", "lzma"), 2, "gzip, zstd or none"},
 		"level":         {append(base, "--compression-level", "12"), 2, "1 to 9"},
+		"level of none": {append(base, "--compression=none", "--compression-level=3"), 2, "--compression-level cannot be used with --compression=none"},
+		"two registries": {
+			append(base[:5:5], "docker://two.example/x", "--creds=user", "--contentmeta=x", "--previous-build-manifest=docker://one.example/x"), 2,
+			"--creds is for one registry, and one.example and two.example are two: use --authfile",
+		},
 		"two levels":    {append(base, "--compression-fast", "--compression-level", "2"), 2, "cannot be used with"},
 		"layers":        {append(base, "--max-layers", "3"), 2, "at least 4"},
 		"layers alone":  {append(base, "--max-layers", "5"), 2, "--contentmeta"},
@@ -89,7 +97,11 @@ func TestEncapsulateUsage(t *testing.T) {
 		"tar rev":       {[]string{"tar", "export", "--repo", repo, "none"}, 1, "none"},
 		"tar no stream": {[]string{"tar", "import", "--repo", repo, "/nowhere"}, 1, "/nowhere"},
 		"tar garbage":   {[]string{"tar", "import", "--repo", repo}, 1, "Commit object not found"},
-		"no dest":       {[]string{"image", "replace-detached-metadata", "--src", "oci:x"}, 2, "--dest"},
+		"metadata from one registry to another": {
+			[]string{"image", "replace-detached-metadata", "--creds=user", "--src=docker://one.example:5000/x", "--dest=docker://x"}, 2,
+			"--creds is for one registry, and one.example:5000 and docker.io are two: use --authfile",
+		},
+		"no dest": {[]string{"image", "replace-detached-metadata", "--src", "oci:x"}, 2, "--dest"},
 	} {
 		r := run(t, "", bad.args...)
 		assert.Equal(t, bad.status, r.status, "%s: %s", name, r.err)

@@ -48,6 +48,15 @@ func (f *registryFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
+// oneRegistry refuses one account for two registries: that of one would be shown to the other.
+func (f *registryFlags) oneRegistry(a, b imageref.ImageReference) error {
+	from, to := registry.Host(a), registry.Host(b)
+	if f.creds != "" && from != "" && to != "" && from != to {
+		return usagef("--creds is for one registry, and %s and %s are two: use --authfile", from, to)
+	}
+	return nil
+}
+
 // options turns the flags into what package registry takes. It may ask for a password.
 func (f *registryFlags) options(a *app) (*registry.Options, error) {
 	o := &registry.Options{
@@ -73,6 +82,7 @@ func (f *registryFlags) options(a *app) (*registry.Options, error) {
 			if password, err = a.readPassword(user); err != nil {
 				return nil, fmt.Errorf("read password of %s: %w", user, err)
 			}
+			f.creds = user + ":" + password // standard input has it once
 		}
 		o.Username, o.Password = user, password
 	}

@@ -34,8 +34,8 @@ func (f *importFlags) add(cmd *cobra.Command) {
 }
 
 func (f *importFlags) check(cmd *cobra.Command) error {
-	if f.jobs < 0 || f.jobs == 0 && cmd.Flags().Changed("jobs") {
-		return usagef("invalid value %d for --jobs: at least 1", f.jobs)
+	if err := checkJobs(cmd, f.jobs); err != nil {
+		return err
 	}
 	return f.registryFlags.check(cmd)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -49,7 +50,10 @@ tag it becomes the only one.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := required(cmd, "repo")
 		if err == nil {
-			err = exclusive(cmd, "compression-fast", "compression-level")
+			err = checkCompression(cmd, cmp.Or(compression, string(container.CompressionGzip)), fast, &opts.Level)
+		}
+		if err == nil {
+			err = checkJobs(cmd, opts.Jobs)
 		}
 		if err == nil {
 			err = f.check(cmd)
@@ -58,14 +62,6 @@ tag it becomes the only one.`,
 			return err
 		}
 		opts.Compression = container.Compression(compression)
-		switch opts.Compression {
-		case "", container.CompressionGzip, container.CompressionZstd, container.CompressionNone:
-		default:
-			return usagef("invalid value %q for --compression: gzip, zstd or none", compression)
-		}
-		if fast && opts.Compression != container.CompressionNone {
-			opts.Level = 1
-		}
 		src, err := parseImageRef(args[0])
 		if err != nil {
 			return err

@@ -52,6 +52,9 @@ layer is written anew.`,
 		if err != nil {
 			return err
 		}
+		if err := source.oneRegistry(from, to); err != nil {
+			return err
+		}
 		var metadata []byte
 		if len(args) > 0 {
 			if metadata, err = readDetached(args[0]); err != nil {

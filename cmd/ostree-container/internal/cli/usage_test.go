@@ -82,6 +82,26 @@ func TestUsageErrors(t *testing.T) {
 			[]string{"image", "reexport", "--repo=r", "--compression=xz", "docker://x", "oci:y"}, `invalid value "xz" for --compression: gzip, zstd or none`,
 			"ostree-container image reexport [OPTION...] --repo PATH SRC_IMGREF DEST_IMGREF",
 		},
+		"reexport at a level that gzip has not": {
+			[]string{"image", "reexport", "--repo=r", "--compression-level=99", "docker://x", "oci:y"}, "invalid value 99 for --compression-level: 1 to 9 for gzip",
+			"ostree-container image reexport [OPTION...] --repo PATH SRC_IMGREF DEST_IMGREF",
+		},
+		"reexport at level 0": {
+			[]string{"image", "reexport", "--repo=r", "--compression=zstd", "--compression-level=0", "docker://x", "oci:y"}, "invalid value 0 for --compression-level: 1 to 19 for zstd",
+			"ostree-container image reexport [OPTION...] --repo PATH SRC_IMGREF DEST_IMGREF",
+		},
+		"reexport at a level of nothing": {
+			[]string{"image", "reexport", "--repo=r", "--compression=none", "--compression-level=1", "docker://x", "oci:y"}, "the option --compression-level cannot be used with --compression=none",
+			"ostree-container image reexport [OPTION...] --repo PATH SRC_IMGREF DEST_IMGREF",
+		},
+		"reexport fast and at a level": {
+			[]string{"image", "reexport", "--repo=r", "--compression-fast", "--compression-level=1", "docker://x", "oci:y"}, "the option --compression-fast cannot be used with --compression-level",
+			"ostree-container image reexport [OPTION...] --repo PATH SRC_IMGREF DEST_IMGREF",
+		},
+		"reexport without a job": {
+			[]string{"image", "reexport", "--repo=r", "--jobs=-1", "docker://x", "oci:y"}, "invalid value -1 for --jobs: at least 1",
+			"ostree-container image reexport [OPTION...] --repo PATH SRC_IMGREF DEST_IMGREF",
+		},
 		"copy from nowhere": {
 			[]string{"image", "copy", "--dest-repo=r", "docker://x"}, "the following required option was not provided: --src-repo",
 			"ostree-container image copy [OPTION...] --src-repo PATH --dest-repo PATH IMGREF",
