@@ -27,8 +27,10 @@ const blobDir = ocispec.ImageBlobsDir + "/sha256"
 type Dir struct {
 	path   string
 	fd     int // of the directory itself
-	blobs  int // of blobs/sha256
+	blobs  int // of blobs/sha256; locked shared as long as it is open, see Abandon
 	noSync bool
+	// busy holds whoever changes the index: the lock of the directory does not tell goroutines with one descriptor apart.
+	busy chan struct{}
 }
 
 // Options of Create and Open; nil is the zero value.
@@ -101,7 +103,7 @@ func Open(path string, opts *Options) (*Dir, error) {
 	if err := json.Unmarshal(text, &layout); err != nil || layout.Version != ocispec.ImageLayoutVersion {
 		return nil, fmt.Errorf("%s: %w: file %s is not of version %s", path, ErrNotLayout, ocispec.ImageLayoutFile, ocispec.ImageLayoutVersion)
 	}
-	d := &Dir{path: path, fd: -1, blobs: -1, noSync: opts.NoSync}
+	d := &Dir{path: path, fd: -1, blobs: -1, noSync: opts.NoSync, busy: make(chan struct{}, 1)}
 	if d.fd, err = unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -110,6 +112,9 @@ func Open(path string, opts *Options) (*Dir, error) {
 	}
 	if d.blobs, err = unix.Openat(d.fd, blobDir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, errors.Join(&os.PathError{Op: "open", Path: filepath.Join(path, blobDir), Err: err}, d.Close())
+	}
+	if err := unix.Flock(d.blobs, unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) { // other errors: there are no locks here
+		return nil, errors.Join(&os.PathError{Op: "lock", Path: filepath.Join(path, blobDir), Err: err}, d.Close())
 	}
 	return d, nil
 }
@@ -127,6 +132,16 @@ func (d *Dir) Close() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Abandon closes a layout that the caller made and could not fill, and removes it unless it has an index or others have it open.
+func (d *Dir) Abandon() error {
+	var st unix.Stat_t
+	alone := unix.Flock(d.blobs, unix.LOCK_EX|unix.LOCK_NB) == nil
+	if alone && errors.Is(unix.Fstatat(d.fd, ocispec.ImageIndexFile, &st, unix.AT_SYMLINK_NOFOLLOW), unix.ENOENT) {
+		return errors.Join(os.RemoveAll(d.path), d.Close())
+	}
+	return d.Close()
 }
 
 // Has reports whether the blob is there, with the size that its descriptor states.

@@ -71,7 +71,7 @@ func (d *Dir) SetImage(ctx context.Context, manifest ocispec.Descriptor, tag str
 	if err := d.lock(ctx); err != nil {
 		return err
 	}
-	defer func() { _ = unix.Flock(d.fd, unix.LOCK_UN) }()
+	defer d.unlock()
 	index := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
 	if tag != "" {
 		var err error
@@ -92,7 +92,17 @@ func (d *Dir) SetImage(ctx context.Context, manifest ocispec.Descriptor, tag str
 }
 
 // lock waits for other writers of the index.
-func (d *Dir) lock(ctx context.Context) error {
+func (d *Dir) lock(ctx context.Context) (err error) {
+	select {
+	case d.busy <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() {
+		if err != nil {
+			<-d.busy
+		}
+	}()
 	for {
 		err := unix.Flock(d.fd, unix.LOCK_EX|unix.LOCK_NB)
 		switch {
@@ -109,6 +119,11 @@ func (d *Dir) lock(ctx context.Context) error {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
+}
+
+func (d *Dir) unlock() {
+	_ = unix.Flock(d.fd, unix.LOCK_UN)
+	<-d.busy
 }
 
 // replace writes a file of the layout whole or not at all.

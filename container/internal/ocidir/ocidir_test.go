@@ -190,6 +190,36 @@ func TestSeveralWritersOfOneIndex(t *testing.T) {
 	}
 }
 
+// One Dir in several goroutines: the lock of the directory does not tell them apart.
+func TestSeveralGoroutinesWithOneDir(t *testing.T) {
+	t.Parallel()
+	d := create(t, filepath.Join(t.TempDir(), "out"))
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() { write(t, d, strconv.Itoa(i), "tag"+strconv.Itoa(i)) })
+	}
+	wg.Wait()
+	index, err := d.Index()
+	require.NoError(t, err)
+	assert.Len(t, index.Manifests, 16)
+}
+
+// Who gives up removes neither what another writes into at that moment, nor what another has finished.
+func TestAbandon(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "out")
+	first, second := create(t, path), create(t, path)
+	require.NoError(t, first.Abandon())
+	write(t, second, "x", "tag")
+	assert.FileExists(t, filepath.Join(path, "index.json"))
+	require.NoError(t, second.Close())
+	require.NoError(t, create(t, path).Abandon())
+	assert.FileExists(t, filepath.Join(path, "index.json"))
+	require.NoError(t, os.Remove(filepath.Join(path, "index.json")))
+	require.NoError(t, create(t, path).Abandon())
+	assert.NoDirExists(t, path)
+}
+
 func TestTempIsPrivateAndRemoved(t *testing.T) {
 	parent := t.TempDir()
 	t.Setenv("TMPDIR", parent)
