@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
@@ -171,16 +170,16 @@ func newImageBuilder(ctx context.Context, repo *ostree.Repo, rev string, dest im
 
 // writeLayout has an image written into the layout at path, which is removed again if it was made here and something goes wrong.
 func writeLayout(path string, write func(*ocidir.Dir) (digest.Digest, error)) (_ digest.Digest, err error) {
-	_, statErr := os.Lstat(path)
-	fresh := errors.Is(statErr, fs.ErrNotExist)
+	made := os.Mkdir(path, 0o755) == nil // else Create says why not
 	dir, err := ocidir.Create(path, nil)
 	if err != nil {
 		return "", fmt.Errorf("output %s: %w", path, err)
 	}
 	defer func() {
-		err = errors.Join(err, dir.Close())
-		if err != nil && fresh {
-			err = errors.Join(err, os.RemoveAll(path))
+		if err != nil && made {
+			err = errors.Join(err, dir.Abandon())
+		} else {
+			err = errors.Join(err, dir.Close())
 		}
 	}()
 	return write(dir)
