@@ -292,6 +292,44 @@ func TestB10_UnencapsulateWhatIsThere(t *testing.T) {
 	oracle.Fsck(t, dir)
 }
 
+// What is there may have 2N diff_ids (B43), and its ref is set while nobody prunes.
+func TestUnencapsulateWhatIsThereWithDoubledDiffIDs(t *testing.T) {
+	t.Parallel()
+	repo, commit := commitTar(t, exportMembers())
+	path := filepath.Join(t.TempDir(), "out")
+	_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, path+":base"), &container.EncapsulateOptions{ContentMeta: contentMetaOf(t, repo, commit)})
+	require.NoError(t, err)
+	base, err := ti.LoadBase(path, "base")
+	require.NoError(t, err)
+	var ids []digest.Digest
+	for n := range base.Config.RootFS.DiffIDs {
+		ids = append(ids, digest.FromString(fmt.Sprint("wrong", n)))
+	}
+	w := ti.Image{Base: base, DiffIDs: append(ids, base.Config.RootFS.DiffIDs...)}.Write(t, t.TempDir(), "v1")
+	_, dir := newRepo(t, modeHere())
+	ti.Run(t, "ostree", "--repo="+dir, "config", "set", "core.lock-timeout-secs", "0")
+	var into, other *ostree.Repo
+	for _, r := range []**ostree.Repo{&into, &other} {
+		*r, err = ostree.OpenRepo(t.Context(), dir)
+		require.NoError(t, err)
+		defer (*r).Close()
+	}
+	mustPull(t, into, w.Ref, container.ImporterOptions{})
+	imp, err := container.NewImporter(into, unverified(t, w.Ref), nil)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, imp.Close()) }()
+	lock, err := other.Lock(t.Context(), ostree.LockExclusive)
+	require.NoError(t, err)
+	_, err = imp.Unencapsulate(t.Context(), "branch")
+	require.ErrorIs(t, err, ostree.ErrWouldBlock)
+	assert.NotContains(t, refs(t, into), "branch")
+	require.NoError(t, lock.Unlock())
+	u, err := imp.Unencapsulate(t.Context(), "branch")
+	require.NoError(t, err)
+	assert.Equal(t, commit, u.Commit)
+	assert.Equal(t, commit, refs(t, into)["branch"])
+}
+
 // The refs of layers belong to images: taking a commit out of an image neither sets nor removes one.
 func TestUnencapsulateLeavesRefsOfLayers(t *testing.T) {
 	t.Parallel()

@@ -43,11 +43,12 @@ func (i *Importer) Unencapsulate(ctx context.Context, writeRef string) (*Unencap
 		return nil, err
 	}
 	if state := found.AlreadyPresent; state != nil { // the reference panics (B10)
+		ids := diffIDs(state.Manifest, state.Config)
 		layers := make([]registry.Layer, len(state.Manifest.Layers))
 		for n, d := range state.Manifest.Layers {
 			layers[n].Descriptor = d
-			if n < len(state.Config.RootFS.DiffIDs) {
-				layers[n].DiffID = state.Config.RootFS.DiffIDs[n]
+			if n < len(ids) {
+				layers[n].DiffID = ids[n]
 			}
 		}
 		all, err := parseLayout(state.Manifest, state.Config, layers)
@@ -59,7 +60,7 @@ func (i *Importer) Unencapsulate(ctx context.Context, writeRef string) (*Unencap
 		}
 		u := &Unencapsulated{Commit: state.BaseCommit, ManifestDigest: state.ManifestDigest, VerifyText: state.VerifyText}
 		if writeRef != "" {
-			err = i.repo.SetRefImmediate(ctx, "", writeRef, u.Commit)
+			err = i.nameStored(ctx, writeRef, u.Commit)
 		}
 		return u, err
 	}
@@ -92,6 +93,22 @@ func (i *Importer) Unencapsulate(ctx context.Context, writeRef string) (*Unencap
 		return store.Publish(ctx, map[string]string{writeRef: u.Commit})
 	})
 	return u, err
+}
+
+// nameStored sets a ref to a commit that was in the repository when it was not locked yet.
+func (i *Importer) nameStored(ctx context.Context, ref, commit string) (err error) {
+	lock, err := i.repo.Lock(ctx, ostree.LockShared)
+	if err != nil {
+		return fmt.Errorf("lock repository %s: %w", i.repo.Path(), err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	switch _, state, err := i.repo.LoadCommit(ctx, commit); {
+	case err != nil: // pruned meanwhile
+		return err
+	case state&ostree.CommitPartial != 0:
+		return fmt.Errorf("%w: commit %s is partial", ErrIncomplete, commit)
+	}
+	return i.repo.SetRefImmediate(ctx, "", ref, commit)
 }
 
 // onlyOSTree refuses layers that are not part of an ostree commit.
