@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Daemon is a docker daemon with a socket and data of its own.
@@ -42,6 +44,8 @@ func NewDaemon(t testing.TB) *Daemon {
 		if t.Failed() {
 			t.Log(out.String())
 		}
+		// In a tree whose mounts are private the daemon mounts its data onto itself, and does not always take that away.
+		_ = unix.Unmount(filepath.Join(dir, "data"), unix.MNT_DETACH)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("remove dockerd's data: %v", err)
 		}
