@@ -68,13 +68,28 @@ func measureAll(ctx context.Context, o options) error {
 	return table(o)
 }
 
+// finished returns how often every kind was measured to the end.
+func (b *bench) finished() int {
+	n := b.options.runs
+	for _, kind := range b.kinds {
+		last := 0
+		for _, s := range b.samples {
+			if s.Kind == kind {
+				last = max(last, s.Run)
+			}
+		}
+		n = min(n, last)
+	}
+	return n
+}
+
 func (b *bench) save() error {
 	stats, err := statImages(b.cache)
 	if err != nil {
 		return err
 	}
 	res := results{Time: time.Now().UTC().Format(time.RFC3339), Machine: machine(b.work), Versions: versionsOf(b.ours),
-		Images: stats, Runs: b.options.runs, Checks: b.checks, Samples: b.samples}
+		Images: stats, Runs: b.finished(), Checks: b.checks, Samples: b.samples}
 	data, err := json.MarshalIndent(res, "", " ")
 	if err != nil {
 		return err
