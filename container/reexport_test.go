@@ -58,7 +58,7 @@ func blobOf(t testing.TB, dir string, l ocispec.Descriptor) (digest.Digest, []*t
 			break
 		}
 		require.NoError(t, err)
-		assert.True(t, h.ModTime.Unix() == 0, h.Name)
+		assert.Equal(t, int64(0), h.ModTime.Unix(), h.Name)
 		members = append(members, h)
 	}
 	_, err = io.Copy(sum.Hash(), in)

@@ -30,8 +30,8 @@ func FuzzDirTree(f *testing.F) {
 		if err != nil {
 			return
 		}
-		require.Equal(t, v.Child(0).Len(), len(decoded.Files))
-		require.Equal(t, v.Child(1).Len(), len(decoded.Dirs))
+		require.Len(t, decoded.Files, v.Child(0).Len())
+		require.Len(t, decoded.Dirs, v.Child(1).Len())
 		for i, e := range decoded.Files {
 			require.Equal(t, e.Name, v.Child(0).Child(i).Child(0).String())
 		}
@@ -66,7 +66,7 @@ func FuzzXattrs(f *testing.F) {
 			return
 		}
 		require.True(t, v.IsNormalForm())
-		require.Equal(t, v.Len(), len(got))
+		require.Len(t, got, v.Len())
 		for i, x := range got {
 			name, err := v.Child(i).Child(0).ByteArray()
 			require.NoError(t, err)

@@ -3,7 +3,6 @@ package objstore_test
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
 	"path/filepath"
 	"testing"
@@ -128,6 +127,6 @@ func TestPresentObjectOfAnySizeStopsWithItsContext(t *testing.T) {
 		_, err = store.Stream(t.Context(), sum, meta, 1<<20, io.LimitReader(zeros{func() {}}, 1000))
 		require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 		_, err = store.Stream(t.Context(), sum, meta, 1<<20, zeros{func() {}})
-		require.True(t, errors.Is(err, objstore.ErrMismatch), "%v", err)
+		require.ErrorIs(t, err, objstore.ErrMismatch)
 	}
 }

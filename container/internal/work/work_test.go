@@ -77,7 +77,7 @@ func TestDoObeysItsContext(t *testing.T) {
 func TestBuffer(t *testing.T) {
 	for _, n := range []int64{0, 1, 4 << 10, 4<<10 + 1, 32 << 10, 32<<10 + 1, work.SmallFile} {
 		b, release := work.Buffer(n)
-		assert.EqualValues(t, n, len(b))
+		assert.Len(t, b, int(n))
 		release()
 	}
 }
