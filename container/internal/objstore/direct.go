@@ -69,14 +69,13 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 		repo: repo, bareUser: repo.Mode() == ostree.ModeBareUser, cfg: cfg, objects: objects, syncfs: unix.Syncfs, fsync: unix.Fsync,
 		space: &spaceBudget{path: repo.Path(), fd: objects, reserved: reserved}, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
 	}
-	d.stage, d.linked, err = openStaging(repo)
+	var adopted []stagedObject
+	d.stage, adopted, err = openStaging(repo)
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(objects))
 	}
-	for _, o := range d.linked { // adopted
-		if o.typ == ostree.ObjectFile {
-			d.files.note(o.sum)
-		}
+	for _, o := range adopted {
+		d.note(o)
 	}
 	probe, err := d.create()
 	if err != nil {

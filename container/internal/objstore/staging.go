@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ostree-container/ostree-container/container/internal/dirnames"
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -51,7 +52,7 @@ func acquireStaging(tmp int) (*stagingDir, []stagedObject, error) {
 		return nil, nil, err
 	}
 	prefix := "staging-" + id + "-"
-	names, err := readNames(tmp, ".")
+	names, err := dirnames.List(tmp, ".")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -139,7 +140,7 @@ func lockStaging(tmp int, name string) (*stagingDir, error) {
 
 // contents lists the complete objects in an adopted directory, and removes commits and anything else.
 func (s *stagingDir) contents() ([]stagedObject, error) {
-	subdirs, err := readNames(s.fd, ".")
+	subdirs, err := dirnames.List(s.fd, ".")
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +152,7 @@ func (s *stagingDir) contents() ([]stagedObject, error) {
 			}
 			continue
 		}
-		names, err := readNames(s.fd, xx)
+		names, err := dirnames.List(s.fd, xx)
 		if err != nil {
 			return nil, err
 		}
@@ -188,16 +189,6 @@ func (s *stagingDir) close() error {
 
 func (s *stagingDir) release() error { return errors.Join(unix.Close(s.fd), unix.Close(s.lock)) }
 
-func readNames(dir int, name string) ([]string, error) {
-	fd, err := unix.Openat(dir, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), name)
-	names, err := f.Readdirnames(-1)
-	return names, errors.Join(err, f.Close())
-}
-
 // removeTree removes a directory of at most two levels, which is all a staging directory has.
 func removeTree(dir int, name string) error {
 	root, err := unix.Openat(dir, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -207,7 +198,7 @@ func removeTree(dir int, name string) error {
 		return &os.PathError{Op: "open", Path: name, Err: err}
 	}
 	defer unix.Close(root)
-	subdirs, err := readNames(root, ".")
+	subdirs, err := dirnames.List(root, ".")
 	if err != nil {
 		return err
 	}
@@ -215,7 +206,7 @@ func removeTree(dir int, name string) error {
 		if err := unix.Unlinkat(root, sub, 0); err == nil {
 			continue
 		}
-		names, err := readNames(root, sub)
+		names, err := dirnames.List(root, sub)
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ostree-container/ostree-container/container/internal/dirnames"
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -73,7 +74,7 @@ func plain(repo *ostree.Repo) error {
 		}
 	}
 	for _, dir := range []string{"deltas", "refs/mirrors"} { // static deltas, refs of collections
-		names, err := readNames(repo.FD(), dir)
+		names, err := dirnames.List(repo.FD(), dir)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return fmt.Errorf("%w: %s: %w", ErrUnusual, dir, err)
 		}
@@ -236,7 +237,7 @@ func (s *sweeper) sweep(ctx context.Context) error {
 
 // directory counts the objects in objects/XX, deletes its commits that were not reached and returns what else was not.
 func (s *sweeper) directory(xx string) ([]unreached, error) {
-	names, err := readNames(s.objects, xx)
+	names, err := dirnames.List(s.objects, xx)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	} else if err != nil {
@@ -294,14 +295,4 @@ func (s *sweeper) remove(o unreached) error {
 	s.stats.Pruned++
 	s.stats.Size += uint64(o.size)
 	return nil
-}
-
-func readNames(dir int, name string) ([]string, error) {
-	fd, err := unix.Openat(dir, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: name, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), name)
-	names, err := f.Readdirnames(-1)
-	return names, errors.Join(err, f.Close())
 }
