@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ostree-container/ostree-container/container/internal/ctxio"
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -222,7 +223,7 @@ func verifyStream(ctx context.Context, want object.Checksum, m *object.Meta, siz
 	h.Write(object.AppendFileHeader(nil, m, ""))
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(ctxReader{ctx, r}, size)}, *buf)
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(ctxio.NewReader(ctx, r), size)}, *buf)
 	if err != nil {
 		return want, false, err
 	}
@@ -233,19 +234,6 @@ func verifyStream(ctx context.Context, want object.Checksum, m *object.Meta, siz
 		return sum, false, fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, sum)
 	}
 	return want, false, nil
-}
-
-// ctxReader stops when its context does: a sparse file may go on for ever without its source being read.
-type ctxReader struct {
-	ctx context.Context //nolint:containedctx // lives as long as one call
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }
 
 func (d *direct) metadata(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, data []byte) error {

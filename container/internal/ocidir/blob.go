@@ -15,6 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/ostree-container/ostree-container/container/internal/ctxio"
 )
 
 // Blob is one that is being written. It is for one goroutine at a time, and must be ended with Commit or Close.
@@ -111,7 +113,7 @@ func (d *Dir) WriteBlob(ctx context.Context, want ocispec.Descriptor, r io.Reade
 		return ocispec.Descriptor{}, err
 	}
 	defer func() { _ = b.Close() }()
-	if _, err := io.Copy(b, ctxReader{ctx, r}); err != nil {
+	if _, err := io.Copy(b, ctxio.NewReader(ctx, r)); err != nil {
 		return ocispec.Descriptor{}, err
 	}
 	if got := digest.NewDigestFromBytes(digest.SHA256, b.hash.Sum(nil)); want.Digest != "" && (got != want.Digest || b.size != want.Size) {
@@ -123,16 +125,4 @@ func (d *Dir) WriteBlob(ctx context.Context, want ocispec.Descriptor, r io.Reade
 // WriteBytes stores a small blob, a manifest or config.
 func (d *Dir) WriteBytes(mediaType string, data []byte) (ocispec.Descriptor, error) {
 	return d.WriteBlob(context.Background(), ocispec.Descriptor{MediaType: mediaType}, bytes.NewReader(data))
-}
-
-type ctxReader struct {
-	ctx context.Context //nolint:containedctx // lives as long as one call
-	r   io.Reader
-}
-
-func (c ctxReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }
