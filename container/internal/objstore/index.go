@@ -100,10 +100,10 @@ func compareSums(a, b object.Checksum) int { return bytes.Compare(a[:], b[:]) }
 // place.
 func (d *direct) list(xx byte) (_ []object.Checksum, err error) {
 	prefix := path(ostree.ObjectFile, &object.Checksum{xx})[:2]
-	if err := ensureDir(d.objects, xx, &d.known); err != nil {
-		return nil, err
-	}
 	fd, err := unix.Openat(d.objects, prefix, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return []object.Checksum{}, nil
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "objects/" + prefix, Err: err}
 	}

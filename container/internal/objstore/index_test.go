@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
@@ -52,4 +53,19 @@ func TestIndex(t *testing.T) {
 			assert.False(t, has(object.Checksum{byte(xx), 1}))
 		}
 	}
+}
+
+// Asking for an object makes nothing: on a file system without inodes left the answer is no, not an error.
+func TestIndexMakesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo")
+	repo, err := ostree.CreateRepo(t.Context(), dir, ostree.ModeBareUser)
+	require.NoError(t, err)
+	defer repo.Close()
+	store, err := objstore.Open(t.Context(), repo, nil)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, store.Close()) }()
+	ok, err := store.Index().Has(t.Context(), ostree.ObjectFile, object.Checksum{0xab})
+	require.NoError(t, err)
+	assert.False(t, ok)
+	assert.ErrorIs(t, unix.Access(filepath.Join(dir, "objects", "ab"), unix.F_OK), unix.ENOENT)
 }

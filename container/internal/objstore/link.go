@@ -119,7 +119,7 @@ func (l *Linker) link(ctx context.Context, d *direct, typ ostree.ObjectType, sum
 		return NotLinked, context.Cause(ctx)
 	}
 	if err := ensureDir(d.objects, sum[0], &d.known); err != nil {
-		return NotLinked, err
+		return NotLinked, l.store.explain(ctx, err, 0)
 	}
 	// In its place at once: unlike what is written, it is complete, and what only a commit can name is not seen before that.
 	name := path(typ, &sum)
