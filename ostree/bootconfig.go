@@ -1,11 +1,12 @@
 package ostree
 
-// #include "shim.h"
+// #include "shim_newer.h"
 import "C"
 
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"unsafe"
 )
@@ -192,6 +193,33 @@ func (b *BootConfig) WriteAt(ctx context.Context, dirfd int, path string) error 
 	}, b.handle())
 }
 
+// TriesLeft returns how often the boot loader may still try the entry (automatic boot assessment), 0 where the entry's file name does not
+// say. Needs libostree 2025.3.
+//
+// C: ostree_bootconfig_parser_get_tries_left
+func (b *BootConfig) TriesLeft() (uint64, error) {
+	return b.tries("tries left of boot entry", "ostree_bootconfig_parser_get_tries_left")
+}
+
+// TriesDone returns how often the boot loader tried the entry without its having been found good. Needs libostree 2025.3.
+//
+// C: ostree_bootconfig_parser_get_tries_done
+func (b *BootConfig) TriesDone() (uint64, error) {
+	return b.tries("tries done of boot entry", "ostree_bootconfig_parser_get_tries_done")
+}
+
+func (b *BootConfig) tries(op, name string) (n uint64, err error) {
+	fn := symbol(name)
+	if fn == nil {
+		return 0, unsupported(op, FeatureBootTries)
+	}
+	err = callFast(context.Background(), op, func(**C.GError) C.gboolean {
+		n = uint64(C.shim_bootconfig_tries(fn, b.c()))
+		return 1
+	}, b.handle())
+	return n, err
+}
+
 // Clone returns a copy.
 //
 // C: ostree_bootconfig_parser_clone
@@ -201,4 +229,33 @@ func (b *BootConfig) Clone() *BootConfig {
 	}
 	defer b.h.release()
 	return takeBootConfig(C.ostree_bootconfig_parser_clone(b.c()))
+}
+
+// BootEntry returns a copy of the boot loader entry, nil for a deployment without one: a staged one, or one not written yet.
+//
+// C: ostree_deployment_get_bootconfig, ostree_bootconfig_parser_clone
+func (d *Deployment) BootEntry() *BootConfig {
+	defer runtime.KeepAlive(d)
+	b := C.ostree_deployment_get_bootconfig(d.c())
+	if b == nil {
+		return nil
+	}
+	return takeBootConfig(C.ostree_bootconfig_parser_clone(b))
+}
+
+// SetBootEntry replaces the boot loader entry in memory: WriteDeployments writes a deployment with the entry's "options" as kernel arguments,
+// and other keys as they are. Use it on a Clone, or the Sysroot's own changes. The entry is copied.
+//
+// C: ostree_deployment_set_bootconfig
+func (d *Deployment) SetBootEntry(b *BootConfig) error {
+	const op = "set boot entry"
+	if d == nil {
+		return fmt.Errorf("%s: %w: %w", op, ErrInvalidArgument, errNilDeployment)
+	}
+	return callFast(context.Background(), op, func(**C.GError) C.gboolean {
+		clone := C.ostree_bootconfig_parser_clone(b.c())
+		defer C.g_object_unref(C.gpointer(unsafe.Pointer(clone)))
+		C.ostree_deployment_set_bootconfig(d.c(), clone)
+		return 1
+	}, d.handle(), b.handle())
 }

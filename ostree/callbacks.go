@@ -89,6 +89,17 @@ func goXattrs(h C.uintptr_t, path *C.char, info *C.shim_file_info) *C.GVariant {
 	return C.shim_xattrs_parse((*C.uint8_t)(bytesPtr(flat)), C.size_t(len(flat)))
 }
 
+// goTranslatePath returns a new string for C to free, NULL for no change.
+//
+//export goTranslatePath
+func goTranslatePath(h C.uintptr_t, path *C.char, info *C.shim_file_info) *C.char {
+	to := cgo.Handle(h).Value().(*entryCallbacks).runTranslate(C.GoString(path), infoFromC(info))
+	if to == "" {
+		return nil
+	}
+	return C.CString(to)
+}
+
 func infoFromC(raw *C.shim_file_info) FileInfo {
 	fi := FileInfo{UID: uint32(raw.uid), GID: uint32(raw.gid), Mode: uint32(raw.mode), Size: int64(raw.size)}
 	if raw.symlink_target != nil {

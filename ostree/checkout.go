@@ -52,7 +52,7 @@ type CheckoutOptions struct {
 // CheckoutAt writes a commit (64 hex digits) as files at path, relative to the descriptor dirfd, or to
 // the working directory if dirfd is AtCWD.
 //
-// C: ostree_repo_checkout_at
+// C: ostree_repo_checkout_at, ostree_repo_checkout_at_options_set_devino
 func (r *Repo) CheckoutAt(ctx context.Context, opts *CheckoutOptions, dirfd int, path, commit string) error {
 	var a arena
 	defer a.free()
@@ -116,6 +116,46 @@ func (r *Repo) CheckoutAt(ctx context.Context, opts *CheckoutOptions, dirfd int,
 	return cb.finish(op, call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
 		return C.shim_checkout_at(r.c(), &o, C.int(dirfd), cpath, csum, c, e)
 	}, owners...))
+}
+
+// CheckoutTreeOptions are the options of CheckoutTree; nil is the zero value.
+type CheckoutTreeOptions struct {
+	Mode      CheckoutMode
+	Overwrite OverwriteMode // not OverwriteUnionIdentical
+}
+
+// CheckoutTree writes a directory or file of a commit at the local path dest, as CheckoutAt does for whole commits. Where an archive
+// repository is checked out as CheckoutUser, its cache of uncompressed files takes them up: later checkouts are hardlinks, and
+// CheckoutGC deletes those that none uses any more. opts may be nil.
+//
+// C: ostree_repo_checkout_tree
+func (r *Repo) CheckoutTree(ctx context.Context, t *Tree, dest string, opts *CheckoutTreeOptions) error {
+	op := "check out to " + dest
+	if opts == nil {
+		opts = &CheckoutTreeOptions{}
+	}
+	if opts.Overwrite < OverwriteNone || opts.Overwrite >= OverwriteUnionIdentical {
+		return fmt.Errorf("%s: %w: overwrite mode %d", op, ErrInvalidArgument, opts.Overwrite)
+	}
+	var a arena
+	defer a.free()
+	f := newFile(&a, dest)
+	defer fileUnref(f)
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", op, a.err)
+	}
+	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.shim_checkout_tree(r.c(), C.int(opts.Mode), C.int(opts.Overwrite), f, t.file(), c, e)
+	}, r.handle(), t.handle())
+}
+
+// CheckoutGC deletes from the cache of uncompressed files what this Repo put there and no checkout is a hardlink of any more.
+//
+// C: ostree_repo_checkout_gc
+func (r *Repo) CheckoutGC(ctx context.Context) error {
+	return call(ctx, "clean cache of uncompressed files", func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.ostree_repo_checkout_gc(r.c(), c, e)
+	}, r.handle())
 }
 
 // AtCWD as a directory descriptor means the working directory.

@@ -98,6 +98,18 @@ func (v *Variant) Checksum() (sum string, err error) {
 	return sum, err
 }
 
+// ValidateChecksumVariant returns an error unless v is what objects hold checksums as: an "ay" of 32 bytes.
+//
+// C: ostree_validate_structureof_csum_v
+func ValidateChecksumVariant(v *Variant) error {
+	if err := v.want("ay"); err != nil {
+		return err
+	}
+	return callFast(context.Background(), "validate checksum", func(e **C.GError) C.gboolean {
+		return C.ostree_validate_structureof_csum_v(v.c(), e)
+	}, v.handle())
+}
+
 // ChecksumFile returns the checksum that a file, symlink or directory (its owner, mode and xattrs) has as
 // an object: ObjectFile for a file or symlink, ObjectDirMeta for a directory; or, for metadata types, that of
 // the bytes in the file.

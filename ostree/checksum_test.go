@@ -294,3 +294,12 @@ func TestFileXattrsAndHardlinks(t *testing.T) {
 	assert.Empty(t, users(got))
 	require.ErrorIs(t, ostree.BreakHardlink(ctx, int(d.Fd()), "none", ostree.CopyXattrs), ostree.ErrNotFound)
 }
+
+func TestValidateChecksumVariant(t *testing.T) {
+	t.Parallel()
+	v, err := ostree.NewChecksumVariant(noSum)
+	require.NoError(t, err)
+	require.NoError(t, ostree.ValidateChecksumVariant(v))
+	require.Error(t, ostree.ValidateChecksumVariant(ostree.NewBytesVariant(make([]byte, 31))))
+	require.ErrorIs(t, ostree.ValidateChecksumVariant(ostree.NewUint32Variant(1)), ostree.ErrVariantType)
+}

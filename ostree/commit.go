@@ -110,12 +110,12 @@ type CommitOptions struct {
 	Subject   string    // first line of the message
 	Body      string    // the rest
 	Metadata  *Variant  // "a{sv}"; nil for none
-	Timestamp time.Time // whole seconds from 1970 on; the zero value means now
+	Timestamp time.Time // whole seconds from 1970 on; the zero value means $SOURCE_DATE_EPOCH where that is set, else now
 }
 
 // WriteCommit writes a commit object of a tree and returns its checksum. No ref is set. opts may be nil.
 //
-// C: ostree_repo_write_commit_with_time
+// C: ostree_repo_write_commit, ostree_repo_write_commit_with_time
 func (r *Repo) WriteCommit(ctx context.Context, opts *CommitOptions, root *Tree) (string, error) {
 	const op = "write commit"
 	if opts == nil {
@@ -132,11 +132,8 @@ func (r *Repo) WriteCommit(ctx context.Context, opts *CommitOptions, root *Tree)
 		}
 	}
 	when := opts.Timestamp
-	if when.IsZero() {
-		when = time.Now()
-	}
 	secs := when.Unix()
-	if secs < 0 || secs > maxUnixTime {
+	if !when.IsZero() && (secs < 0 || secs > maxUnixTime) {
 		return "", fmt.Errorf("%s: %w: timestamp %v", op, ErrInvalidArgument, when)
 	}
 	owners := []*handle{r.handle(), root.handle()}
@@ -153,6 +150,9 @@ func (r *Repo) WriteCommit(ctx context.Context, opts *CommitOptions, root *Tree)
 	err := callFast(ctx, op, func(e **C.GError) C.gboolean {
 		if C.ostree_repo_file_ensure_resolved(root.file(), e) == 0 {
 			return 0
+		}
+		if when.IsZero() {
+			return C.ostree_repo_write_commit(r.c(), parent, subject, body, opts.Metadata.c(), root.file(), &out, nil, e)
 		}
 		return C.ostree_repo_write_commit_with_time(r.c(), parent, subject, body, opts.Metadata.c(), root.file(), C.guint64(secs), &out, nil, e)
 	}, owners...)
@@ -215,7 +215,7 @@ const (
 // MarkCommitPartial marks a commit as partial or not. Nothing happens to a commit that is so
 // already. The commit need not exist.
 //
-// C: ostree_repo_mark_commit_partial_reason
+// C: ostree_repo_mark_commit_partial, ostree_repo_mark_commit_partial_reason
 func (r *Repo) MarkCommitPartial(ctx context.Context, checksum string, partial PartialState) error {
 	var a arena
 	defer a.free()
@@ -223,11 +223,10 @@ func (r *Repo) MarkCommitPartial(ctx context.Context, checksum string, partial P
 	if err != nil {
 		return err
 	}
-	state := C.OstreeRepoCommitState(C.OSTREE_REPO_COMMIT_STATE_PARTIAL)
-	if partial == FsckPartial {
-		state = C.OSTREE_REPO_COMMIT_STATE_FSCK_PARTIAL
-	}
 	return callFast(ctx, op, func(e **C.GError) C.gboolean {
-		return C.ostree_repo_mark_commit_partial_reason(r.c(), csum, gbool(partial != NotPartial), state, e)
+		if partial == FsckPartial {
+			return C.ostree_repo_mark_commit_partial_reason(r.c(), csum, 1, C.OSTREE_REPO_COMMIT_STATE_FSCK_PARTIAL, e)
+		}
+		return C.ostree_repo_mark_commit_partial(r.c(), csum, gbool(partial != NotPartial), e)
 	}, r.handle())
 }

@@ -428,3 +428,17 @@ func TestCancelledDuringCheckout(t *testing.T) {
 	require.NoError(t, tx.Abort())
 	fsck(t, r)
 }
+
+// Not parallel: the environment is the process's.
+func TestWriteCommitSourceDateEpoch(t *testing.T) {
+	r := newRepo(t, ostree.ModeArchive)
+	t.Setenv("SOURCE_DATE_EPOCH", "1000000000")
+	c := commitDir(t, r, "main", writeTree(t, sample), nil, nil)
+	got, _, err := r.LoadCommit(t.Context(), c)
+	require.NoError(t, err)
+	assert.Equal(t, int64(1e9), got.Timestamp.Unix())
+	c = commitDir(t, r, "main", writeTree(t, sample), nil, &ostree.CommitOptions{Timestamp: time.Unix(5, 0)})
+	got, _, err = r.LoadCommit(t.Context(), c)
+	require.NoError(t, err)
+	assert.Equal(t, int64(5), got.Timestamp.Unix(), "what is given wins")
+}

@@ -1,6 +1,6 @@
 package ostree
 
-// #include "shim.h"
+// #include "shim_newer.h"
 import "C"
 
 import (
@@ -75,6 +75,29 @@ func (r *Repo) WriteConfig(f *keyfile.File) error {
 	defer keyFileFree(k)
 	return callFast(context.Background(), op, func(e **C.GError) C.gboolean {
 		return C.ostree_repo_write_config(r.c(), k, e)
+	}, r.handle())
+}
+
+// WriteConfigAndReload is WriteConfig that first looks whether the repository can be opened with the new config, and writes nothing where it
+// cannot. Needs libostree 2025.3.
+//
+// C: ostree_repo_write_config_and_reload
+func (r *Repo) WriteConfigAndReload(f *keyfile.File) error {
+	const op = "write repository config"
+	fn := symbol(features[FeatureConfigReload].symbol)
+	if fn == nil {
+		return unsupported(op, FeatureConfigReload)
+	}
+	if f == nil {
+		return fmt.Errorf("%s: %w: nil", op, ErrInvalidArgument)
+	}
+	k, err := keyFileToC(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	defer keyFileFree(k)
+	return callFast(context.Background(), op, func(e **C.GError) C.gboolean {
+		return C.shim_repo_keyfile(fn, r.c(), k, e)
 	}, r.handle())
 }
 

@@ -131,7 +131,7 @@ func takeContent(ctx context.Context, op string, parse func(**C.GInputStream, **
 // libostree's default. The caller closes the result, which reads from content. Content shorter or longer
 // than size is an error, as in Repo.WriteContent.
 //
-// C: ostree_raw_file_to_archive_z2_stream_with_options
+// C: ostree_raw_file_to_archive_z2_stream, ostree_raw_file_to_archive_z2_stream_with_options
 func ArchiveContent(ctx context.Context, info FileInfo, xattrs []Xattr, content io.Reader, size int64, level int) (io.ReadCloser, error) {
 	const op = "archive content"
 	if level < 0 || level > 9 {
@@ -143,13 +143,13 @@ func ArchiveContent(ctx context.Context, info FileInfo, xattrs []Xattr, content 
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-	opts := NewVariantDict()
+	var v *Variant // nil: the default
+	owners := []*handle{}
 	if level > 0 {
-		opts.SetInt32("compression-level", int32(level))
-	}
-	v, err := opts.Build()
-	if err != nil {
-		return nil, err
+		if v, err = NewVariantDict().SetInt32("compression-level", int32(level)).Build(); err != nil {
+			return nil, err
+		}
+		owners = append(owners, v.handle())
 	}
 	if m.target != nil {
 		content = nil
@@ -159,7 +159,7 @@ func ArchiveContent(ctx context.Context, info FileInfo, xattrs []Xattr, content 
 	err = call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
 		h := cgo.NewHandle(s.src) // released by the stream
 		return C.shim_archive_content(&m, C.uintptr_t(h), v.c(), &in, c, e)
-	}, v.handle())
+	}, owners...)
 	if err = s.src.result(op, err); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ type DeployTreeOptions struct {
 // put in boot order by SimpleWriteDeployment or WriteDeployments. origin may be nil: then that of merge; merge may be nil: then /etc is the
 // commit's. Stopping halfway leaves a directory that Cleanup deletes.
 //
-// C: ostree_sysroot_deploy_tree_with_options
+// C: ostree_sysroot_deploy_tree, ostree_sysroot_deploy_tree_with_options
 func (s *Sysroot) DeployTreeWithOptions(ctx context.Context, stateroot, commit string, origin *keyfile.File, merge *Deployment, opts *DeployTreeOptions) (*Deployment, error) {
 	return s.deployTree(ctx, 0, "deploy", stateroot, commit, origin, merge, opts)
 }
@@ -34,7 +34,7 @@ func (s *Sysroot) DeployTreeWithOptions(ctx context.Context, stateroot, commit s
 // StageTreeWithOptions is DeployTreeWithOptions on a booted system: /etc is merged and the
 // boot order changed when the system shuts down.
 //
-// C: ostree_sysroot_stage_tree_with_options
+// C: ostree_sysroot_stage_tree, ostree_sysroot_stage_tree_with_options
 func (s *Sysroot) StageTreeWithOptions(ctx context.Context, stateroot, commit string, origin *keyfile.File, merge *Deployment, opts *DeployTreeOptions) (*Deployment, error) {
 	return s.deployTree(ctx, 1, "stage", stateroot, commit, origin, merge, opts)
 }
@@ -127,7 +127,7 @@ type WriteDeploymentsOptions struct {
 
 // WriteDeployments makes list the deployments, in boot order. Those left out are gone with the next Cleanup.
 //
-// C: ostree_sysroot_write_deployments_with_options
+// C: ostree_sysroot_write_deployments, ostree_sysroot_write_deployments_with_options
 func (s *Sysroot) WriteDeployments(ctx context.Context, list []*Deployment, opts *WriteDeploymentsOptions) error {
 	const op = "write deployments"
 	if opts == nil {

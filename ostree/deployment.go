@@ -277,6 +277,14 @@ func (d *Deployment) Equal(o *Deployment) bool {
 	return C.ostree_deployment_equal(C.gconstpointer(d.c()), C.gconstpointer(o.c())) != 0
 }
 
+// Hash returns the hash that libostree's tables of deployments use: that of the stateroot. Path is a key for Go's maps.
+//
+// C: ostree_deployment_hash
+func (d *Deployment) Hash() uint32 {
+	defer runtime.KeepAlive(d)
+	return uint32(C.ostree_deployment_hash(C.gconstpointer(d.c())))
+}
+
 // Clone returns a copy that can be changed without touching what the Sysroot holds.
 //
 // C: ostree_deployment_clone

@@ -202,3 +202,40 @@ func TestParseMode(t *testing.T) {
 		require.ErrorIs(t, err, ostree.ErrInvalidArgument)
 	}
 }
+
+func TestListRefsBelow(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	r := newRepo(t, ostree.ModeArchive)
+	c := judgeCommit(t, r.Path(), "os/x86/stable", writeTree(t, sample))
+	judge(t, "refs", "--repo", r.Path(), "--create=os/arm/stable", c)
+	require.NoError(t, r.SetRefImmediate(ctx, "origin", "os/x86/stable", c))
+	for prefix, want := range map[string][]string{
+		"os":            {"x86/stable", "arm/stable"},
+		"os/x86":        {"stable"},
+		"os/x86/stable": {"os/x86/stable"},
+		"origin:os":     {"origin:x86/stable"},
+		"none":          {},
+		"":              {"os/x86/stable", "os/arm/stable", "origin:os/x86/stable"},
+	} {
+		refs, err := r.ListRefsBelow(ctx, prefix)
+		require.NoError(t, err)
+		names := []string{}
+		for name, sum := range refs {
+			assert.Equal(t, c, sum)
+			names = append(names, name)
+		}
+		assert.ElementsMatch(t, want, names, prefix)
+	}
+	_, err := r.ListRefsBelow(ctx, "a\x00")
+	require.ErrorIs(t, err, ostree.ErrInvalidArgument)
+}
+
+func TestObjectNameHash(t *testing.T) {
+	t.Parallel()
+	a := ostree.ObjectName{Checksum: noSum, Type: ostree.ObjectFile}
+	b := ostree.ObjectName{Checksum: noSum, Type: ostree.ObjectCommit}
+	assert.Equal(t, a.Hash(), a.Hash())
+	assert.NotEqual(t, a.Hash(), b.Hash())
+	assert.Zero(t, ostree.ObjectName{Checksum: "x"}.Hash())
+}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/cgo"
+	"strings"
 	"unsafe"
 )
 
@@ -37,7 +38,7 @@ const (
 // one at a time during the call that got the modifier, and must not use the repository.
 //
 // C: ostree_repo_commit_modifier_new, ostree_repo_commit_modifier_set_xattr_callback, ostree_repo_commit_modifier_set_sepolicy
-// C: ostree_repo_commit_modifier_set_devino_cache, ostree_repo_commit_modifier_unref
+// C: ostree_repo_commit_modifier_set_sepolicy_from_commit, ostree_repo_commit_modifier_set_devino_cache, ostree_repo_commit_modifier_unref
 type CommitModifier struct {
 	Flags ModifierFlags
 	// Filter sees each entry (path starting with "/"), decides on it, and may change UID, GID and Mode. Nil: all allowed.
@@ -46,6 +47,8 @@ type CommitModifier struct {
 	Xattrs func(path string, info FileInfo) []Xattr
 	// SePolicy labels entries. Nil: labels as they are.
 	SePolicy *SePolicy
+	// SePolicyFromCommit is a commit or ref whose policy, in its /usr/etc/selinux, is to label entries; "" for none. Excludes SePolicy.
+	SePolicyFromCommit string
 	// DevInoCache knows the checksums of files checked out as hardlinks with it. May be nil.
 	DevInoCache *DevInoCache
 }
@@ -76,10 +79,11 @@ func (d *DevInoCache) c() *C.OstreeRepoDevInoCache {
 
 // entryCallbacks is what C calls back into, from one thread. A panic ends the work and goes on in the caller.
 type entryCallbacks struct {
-	filter   func(path string, info *FileInfo) FilterResult
-	xattrs   func(path string, info FileInfo) []Xattr
-	panicked any
-	err      error
+	filter    func(path string, info *FileInfo) FilterResult
+	xattrs    func(path string, info FileInfo) []Xattr
+	translate func(path string, info FileInfo) string
+	panicked  any
+	err       error
 }
 
 func (cb *entryCallbacks) runFilter(path string, info *FileInfo) (res FilterResult) {
@@ -110,6 +114,21 @@ func (cb *entryCallbacks) runXattrs(path string, info FileInfo) (flat []byte) {
 	return flat
 }
 
+func (cb *entryCallbacks) runTranslate(path string, info FileInfo) (to string) {
+	defer func() {
+		if x := recover(); x != nil {
+			cb.panicked = x
+		}
+	}()
+	if cb.panicked != nil {
+		return ""
+	}
+	if to = cb.translate(path, info); strings.IndexByte(to, 0) >= 0 {
+		cb.err, to = fmt.Errorf("%w: NUL in %q", ErrInvalidArgument, to), ""
+	}
+	return to
+}
+
 // finish gives the caller what a callback left.
 func (cb *entryCallbacks) finish(op string, err error) error {
 	if cb.panicked != nil {
@@ -122,9 +141,12 @@ func (cb *entryCallbacks) finish(op string, err error) error {
 }
 
 // withModifier runs fn with the C form of m, which may be nil.
-func withModifier(m *CommitModifier, op string, fn func(*C.OstreeRepoCommitModifier) error) error {
+func (r *Repo) withModifier(ctx context.Context, m *CommitModifier, op string, fn func(*C.OstreeRepoCommitModifier) error) error {
 	if m == nil {
 		return fn(nil)
+	}
+	if m.SePolicy != nil && m.SePolicyFromCommit != "" {
+		return fmt.Errorf("%s: %w: two SELinux policies", op, ErrInvalidArgument)
 	}
 	cb := &entryCallbacks{filter: m.Filter, xattrs: m.Xattrs}
 	h := cgo.NewHandle(cb)
@@ -144,6 +166,20 @@ func withModifier(m *CommitModifier, op string, fn func(*C.OstreeRepoCommitModif
 	}
 	c := C.shim_modifier_new(C.int(m.Flags), gbool(m.Filter != nil), gbool(m.Xattrs != nil), C.uintptr_t(h), m.SePolicy.c(), m.DevInoCache.c())
 	defer C.ostree_repo_commit_modifier_unref(c)
+	if m.SePolicyFromCommit != "" {
+		var a arena
+		defer a.free()
+		rev := a.str(m.SePolicyFromCommit)
+		if a.err != nil {
+			return fmt.Errorf("%s: %w", op, a.err)
+		}
+		err := call(ctx, op, func(cancel *C.GCancellable, e **C.GError) C.gboolean {
+			return C.ostree_repo_commit_modifier_set_sepolicy_from_commit(c, r.c(), rev, cancel, e)
+		}, r.handle())
+		if err != nil {
+			return err
+		}
+	}
 	return cb.finish(op, fn(c))
 }
 
@@ -159,7 +195,7 @@ func (r *Repo) WriteDirectoryToMTree(ctx context.Context, dir string, m *Mutable
 	if a.err != nil {
 		return fmt.Errorf("%s: %w", op, a.err)
 	}
-	return withModifier(mod, op, func(cm *C.OstreeRepoCommitModifier) error {
+	return r.withModifier(ctx, mod, op, func(cm *C.OstreeRepoCommitModifier) error {
 		return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
 			return C.ostree_repo_write_directory_to_mtree(r.c(), f, m.c(), cm, c, e)
 		}, r.handle(), m.handle())
@@ -177,7 +213,7 @@ func (r *Repo) WriteDFDToMTree(ctx context.Context, dirfd int, path string, m *M
 	if a.err != nil {
 		return fmt.Errorf("%s: %w", op, a.err)
 	}
-	return withModifier(mod, op, func(cm *C.OstreeRepoCommitModifier) error {
+	return r.withModifier(ctx, mod, op, func(cm *C.OstreeRepoCommitModifier) error {
 		return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
 			return C.ostree_repo_write_dfd_to_mtree(r.c(), C.int(dirfd), cpath, m.c(), cm, c, e)
 		}, r.handle(), m.handle())

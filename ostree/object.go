@@ -89,6 +89,18 @@ func (n ObjectName) String() string {
 	return takeString(C.ostree_object_to_string(a.str(n.Checksum), C.OstreeObjectType(n.Type)))
 }
 
+// Hash returns the hash that libostree's tables of objects use, 0 for an invalid name. For Go's maps ObjectName is a key by itself.
+//
+// C: ostree_hash_object_name
+func (n ObjectName) Hash() uint32 {
+	if !n.Type.valid() || ValidateChecksum(n.Checksum) != nil {
+		return 0
+	}
+	var a arena
+	defer a.free()
+	return uint32(C.shim_object_hash(a.str(n.Checksum), C.int(n.Type)))
+}
+
 // objectArgs checks what libostree would assert on, and gives the name of the operation.
 func objectArgs(op string, t ObjectType, checksum string, a *arena) (string, *C.char, error) {
 	op += " " + checksum + "." + t.String()
@@ -214,7 +226,7 @@ func (r *Repo) DeleteObject(ctx context.Context, t ObjectType, checksum string) 
 // ImportObjectFrom copies an object of source into r, as a hardlink where modes
 // and file system allow. Not verified where trusted: use it only for sources that you wrote.
 //
-// C: ostree_repo_import_object_from_with_trust
+// C: ostree_repo_import_object_from, ostree_repo_import_object_from_with_trust
 func (r *Repo) ImportObjectFrom(ctx context.Context, source *Repo, t ObjectType, checksum string, trust Trust) error {
 	var a arena
 	defer a.free()
@@ -223,7 +235,10 @@ func (r *Repo) ImportObjectFrom(ctx context.Context, source *Repo, t ObjectType,
 		return err
 	}
 	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		return C.ostree_repo_import_object_from_with_trust(r.c(), source.c(), C.OstreeObjectType(t), csum, gbool(trust == Trusted), c, e)
+		if trust == Trusted {
+			return C.ostree_repo_import_object_from(r.c(), source.c(), C.OstreeObjectType(t), csum, c, e)
+		}
+		return C.ostree_repo_import_object_from_with_trust(r.c(), source.c(), C.OstreeObjectType(t), csum, 0, c, e)
 	}, r.handle(), source.handle())
 }
 

@@ -58,7 +58,7 @@ const (
 // TraverseCommitWithParents is TraverseCommitUnion that also fills parents, which may be nil. An object that is in set already is not
 // looked at again: use one pair of set and parents for all commits.
 //
-// C: ostree_repo_traverse_commit_with_flags
+// C: ostree_repo_traverse_commit_union_with_parents, ostree_repo_traverse_commit_with_flags
 func (r *Repo) TraverseCommitWithParents(ctx context.Context, commit string, depth int, flags TraverseFlags, set *ReachableSet, parents *ObjectParents) error {
 	var a arena
 	defer a.free()
@@ -73,6 +73,9 @@ func (r *Repo) TraverseCommitWithParents(ctx context.Context, commit string, dep
 		cparents = parents.c()
 	}
 	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		if flags == TraverseAll {
+			return C.ostree_repo_traverse_commit_union_with_parents(r.c(), csum, C.int(depth), set.c(), cparents, c, e)
+		}
 		return C.ostree_repo_traverse_commit_with_flags(r.c(), C.OstreeRepoCommitTraverseFlags(flags), csum, C.int(depth), set.c(), cparents, c, e)
 	}, owners...)
 }

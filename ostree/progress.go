@@ -83,11 +83,8 @@ func (p *AsyncProgress) Status() (s string) {
 //
 // C: ostree_async_progress_set_variant
 func (p *AsyncProgress) SetVariant(key string, v *Variant) error {
-	if v == nil {
-		return fmt.Errorf("progress %s: %w: no value", key, ErrInvalidArgument)
-	}
-	if t := p.Variant(key).TypeString(); t != "" && t != v.TypeString() {
-		return fmt.Errorf("progress %s: %w: want %q, found %q", key, ErrVariantType, t, v.TypeString())
+	if err := p.checkSet(key, v); err != nil {
+		return err
 	}
 	return p.set(key, func(c *C.OstreeAsyncProgress, k *C.char) { C.ostree_async_progress_set_variant(c, k, v.c()) }, v.handle())
 }
@@ -108,6 +105,52 @@ func (p *AsyncProgress) set(key string, fn func(*C.OstreeAsyncProgress, *C.char)
 		fn((*C.OstreeAsyncProgress)(p.h.ptr), ckey)
 		return 1
 	}, append(owners, &p.h)...)
+}
+
+// SetAll sets keys at once: who looks sees all of them or none. At most MaxSetAll; a key keeps its type.
+//
+// C: ostree_async_progress_set
+func (p *AsyncProgress) SetAll(values map[string]*Variant) error {
+	const op = "set progress"
+	if p == nil {
+		return fmt.Errorf("%s: %w", op, ErrClosed)
+	}
+	if len(values) > MaxSetAll {
+		return fmt.Errorf("%s: %w: %d keys", op, ErrInvalidArgument, len(values))
+	}
+	var a arena
+	defer a.free()
+	var keys [MaxSetAll]*C.char
+	var cvalues [MaxSetAll]*C.GVariant
+	owners, n := []*handle{&p.h}, 0
+	for key, v := range values {
+		if err := p.checkSet(key, v); err != nil {
+			return err
+		}
+		keys[n], cvalues[n] = a.str(key), v.c()
+		owners, n = append(owners, v.handle()), n+1
+	}
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", op, a.err)
+	}
+	return callFast(context.Background(), op, func(**C.GError) C.gboolean {
+		C.shim_progress_set((*C.OstreeAsyncProgress)(p.h.ptr), &keys[0], &cvalues[0])
+		return 1
+	}, owners...)
+}
+
+// MaxSetAll is how many keys AsyncProgress.SetAll takes.
+const MaxSetAll = C.SHIM_PROGRESS_KEYS
+
+// checkSet refuses an empty key, no value, and a type other than the key has.
+func (p *AsyncProgress) checkSet(key string, v *Variant) error {
+	switch t := p.Variant(key).TypeString(); {
+	case key == "" || v == nil:
+		return fmt.Errorf("progress %s: %w: no key or no value", key, ErrInvalidArgument)
+	case t != "" && t != v.TypeString():
+		return fmt.Errorf("progress %s: %w: want %q, found %q", key, ErrVariantType, t, v.TypeString())
+	}
+	return nil
 }
 
 // SetUint sets a key to a "u".

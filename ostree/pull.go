@@ -80,6 +80,45 @@ func (r *Repo) PullLocal(ctx context.Context, path string, refs []string, opts *
 	return r.Pull(ctx, "file://"+abs, refs, &o)
 }
 
+// PullDirOptions are the options of PullDir; nil is the zero value.
+type PullDirOptions struct {
+	Flags    PullFlags
+	Progress func(PullProgress) // as in PullOptions. May be nil
+}
+
+// PullDir fetches only the directory dir ("/usr/share", say; "" for all) of refs from a remote: a short form of Pull for that. The commits
+// are partial then.
+//
+// C: ostree_repo_pull, ostree_repo_pull_one_dir
+func (r *Repo) PullDir(ctx context.Context, remote, dir string, refs []string, opts *PullDirOptions) error {
+	op := fmt.Sprintf("pull %s from %s", dir, remote)
+	if opts == nil {
+		opts = &PullDirOptions{}
+	}
+	if dir != "" && !filepath.IsAbs(dir) {
+		return fmt.Errorf("%s: %w: directory does not start with /", op, ErrInvalidArgument)
+	}
+	var a arena
+	defer a.free()
+	cremote, cdir := a.str(remote), a.opt(dir)
+	var crefs **C.char
+	if len(refs) > 0 {
+		crefs = a.strv(refs)
+	}
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", op, a.err)
+	}
+	cb, ch := newPullCallback(opts.Progress)
+	defer cb.delete()
+	err := r.withTransaction(op, nil, func() error {
+		return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+			return C.shim_pull_dir(r.c(), cremote, cdir, crefs, C.int(opts.Flags), ch, c, e)
+		}, r.handle())
+	})
+	cb.repanic()
+	return err
+}
+
 // withTransaction runs fn, which has a transaction of its own or uses tx.
 func (r *Repo) withTransaction(op string, tx *Transaction, fn func() error) error {
 	switch {

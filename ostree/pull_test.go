@@ -308,6 +308,20 @@ func TestAsyncProgress(t *testing.T) {
 	assert.Nil(t, p.Variant("none"))
 	assert.Equal(t, "working", p.Status())
 	assert.Equal(t, "-1", p.Variant("v").String())
+	many := map[string]*ostree.Variant{"v": ostree.NewInt32Variant(-2)}
+	for i := range ostree.MaxSetAll - 1 {
+		many[fmt.Sprint("many", i)] = ostree.NewUint32Variant(uint32(i))
+	}
+	require.NoError(t, p.SetAll(many))
+	assert.Equal(t, "-2", p.Variant("v").String())
+	assert.Equal(t, uint32(ostree.MaxSetAll-2), p.Uint(fmt.Sprint("many", ostree.MaxSetAll-2)))
+	many["one more"] = ostree.NewBoolVariant(true)
+	require.ErrorIs(t, p.SetAll(many), ostree.ErrInvalidArgument)
+	require.NoError(t, p.SetAll(nil))
+	require.ErrorIs(t, p.SetAll(map[string]*ostree.Variant{"n": ostree.NewBoolVariant(true)}), ostree.ErrVariantType)
+	require.ErrorIs(t, p.SetAll(map[string]*ostree.Variant{"new": nil}), ostree.ErrInvalidArgument)
+	require.ErrorIs(t, p.SetAll(map[string]*ostree.Variant{"a\x00": ostree.NewBoolVariant(true)}), ostree.ErrInvalidArgument)
+	require.NoError(t, p.SetVariant("v", ostree.NewInt32Variant(-1)))
 	q := ostree.NewAsyncProgress()
 	require.NoError(t, p.CopyState(q))
 	assert.Equal(t, uint32(7), q.Uint("n"))
@@ -320,5 +334,32 @@ func TestAsyncProgress(t *testing.T) {
 	assert.Zero(t, none.Uint("n"))
 	assert.Empty(t, none.Status())
 	require.ErrorIs(t, none.SetUint("n", 1), ostree.ErrClosed)
+	require.ErrorIs(t, none.SetAll(nil), ostree.ErrClosed)
 	none.Finish()
+}
+
+func TestPullDir(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	src := newRepo(t, ostree.ModeArchive)
+	c := judgeCommit(t, src.Path(), "main", writeTree(t, sample))
+	url := serve(t, src, nil)
+	for dir, want := range map[string]ostree.CommitState{"/usr/bin": ostree.CommitPartial, "": ostree.CommitNormal} {
+		r := newRepo(t, ostree.ModeArchive)
+		require.NoError(t, r.RemoteAdd(ctx, "origin", url, unsigned(t)))
+		seen := 0
+		require.NoError(t, r.PullDir(ctx, "origin", dir, []string{"main"}, &ostree.PullDirOptions{Progress: func(ostree.PullProgress) { seen++ }}))
+		assert.NotZero(t, seen)
+		_, state, err := r.LoadCommit(ctx, c)
+		require.NoError(t, err)
+		assert.Equal(t, want, state)
+		assert.Equal(t, "a", judge(t, "cat", "--repo", r.Path(), "origin:main", "/usr/bin/a"))
+		require.ErrorIs(t, r.PullDir(ctx, "origin", "usr", nil, nil), ostree.ErrInvalidArgument)
+		require.ErrorIs(t, r.PullDir(ctx, "ori\x00gin", "", nil, nil), ostree.ErrInvalidArgument)
+		require.Error(t, r.PullDir(ctx, "origin", dir, []string{"none"}, nil))
+		tx, err := r.Begin(ctx)
+		require.NoError(t, err)
+		require.ErrorIs(t, r.PullDir(ctx, "origin", dir, []string{"main"}, nil), ostree.ErrTransactionActive)
+		require.NoError(t, tx.Abort())
+	}
 }

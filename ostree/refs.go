@@ -98,6 +98,14 @@ func (r *Repo) ListRefs(ctx context.Context, prefix string) (map[string]string, 
 	return r.listRefs(ctx, prefix, C.OSTREE_REPO_LIST_REFS_EXT_NONE)
 }
 
+// ListRefsBelow is ListRefs with names relative to prefix: below "os", the ref "os/x86/stable" is "x86/stable". A prefix that is itself a
+// ref gives that one under its whole name, and "remote:" stays before names of a remote's.
+//
+// C: ostree_repo_list_refs
+func (r *Repo) ListRefsBelow(ctx context.Context, prefix string) (map[string]string, error) {
+	return r.listRefs(ctx, prefix, C.SHIM_REFS_BELOW)
+}
+
 // ListAliases returns the refs below prefix that are aliases, as alias -> target ref.
 //
 // C: ostree_repo_list_refs_ext

@@ -1,6 +1,7 @@
 package ostree
 
 // #include "shim_collection.h"
+// #include "shim_newer.h"
 import "C"
 
 import (
@@ -44,7 +45,7 @@ type FetchSummaryOptions struct {
 // RemoteFetchSummary fetches the summary of a remote, type "(a(s(taya{sv}))a{sv})", and its signatures, type "a{sv}". Either is nil where
 // the remote has none. With gpg-verify-summary the signatures are checked.
 //
-// C: ostree_repo_remote_fetch_summary_with_options
+// C: ostree_repo_remote_fetch_summary, ostree_repo_remote_fetch_summary_with_options
 func (r *Repo) RemoteFetchSummary(ctx context.Context, remote string, opts *FetchSummaryOptions) (summary, signatures []byte, err error) {
 	op := "fetch summary of remote " + remote
 	var a arena
@@ -59,6 +60,9 @@ func (r *Repo) RemoteFetchSummary(ctx context.Context, remote string, opts *Fetc
 	}
 	var data, sigs *C.GBytes
 	err = call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		if opts == nil {
+			return C.ostree_repo_remote_fetch_summary(r.c(), cname, &data, &sigs, c, e)
+		}
 		return C.ostree_repo_remote_fetch_summary_with_options(r.c(), cname, v.c(), &data, &sigs, c, e)
 	}, r.handle(), v.handle())
 	if err != nil {
@@ -104,6 +108,64 @@ func (r *Repo) RegenerateSummary(ctx context.Context, metadata *Variant) error {
 	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
 		return C.ostree_repo_regenerate_summary(r.c(), metadata.c(), c, e)
 	}, owners...)
+}
+
+// MetadataSigning says how RegenerateMetadata signs; the zero value means not at all.
+type MetadataSigning struct {
+	GPGKeyIDs  []string  // GPG keys by ID
+	GPGHomedir string    // "" for GPG's own
+	Engine     string    // of Keys; "" for SignEd25519
+	Keys       []SignKey // secret keys of that engine
+}
+
+// RegenerateMetadata is RegenerateSummary that signs as well and, in a repository with a collection ID, commits metadata to the ref
+// "ostree-metadata", as clients of collections expect. signing may be nil. Needs libostree 2023.1.
+//
+// C: ostree_repo_regenerate_metadata
+func (r *Repo) RegenerateMetadata(ctx context.Context, metadata *Variant, signing *MetadataSigning) error {
+	const op = "regenerate repository metadata"
+	fn := symbol(features[FeatureRepoMetadata].symbol)
+	if fn == nil {
+		return unsupported(op, FeatureRepoMetadata)
+	}
+	opts, err := signing.build()
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	owners := []*handle{r.handle(), opts.handle()}
+	if metadata != nil {
+		if err := metadata.want("a{sv}"); err != nil {
+			return fmt.Errorf("%s: %w", op, err)
+		}
+		owners = append(owners, metadata.handle())
+	}
+	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.shim_repo_regenerate_metadata(fn, r.c(), metadata.c(), opts.c(), c, e)
+	}, owners...)
+}
+
+func (s *MetadataSigning) build() (*Variant, error) {
+	d := NewVariantDict()
+	if s == nil {
+		return d.Build()
+	}
+	if len(s.GPGKeyIDs) > 0 {
+		d.SetStrv("gpg-key-ids", s.GPGKeyIDs)
+	}
+	if s.GPGHomedir != "" {
+		d.SetString("gpg-homedir", s.GPGHomedir)
+	}
+	if len(s.Keys) > 0 {
+		keys, err := signKeys(s.Keys, s.Engine == signDummy)
+		if err != nil {
+			return nil, err
+		}
+		d.Set("sign-keys", keys)
+	}
+	if s.Engine != "" {
+		d.SetString("sign-type", s.Engine)
+	}
+	return d.Build()
 }
 
 // RemoteGPGVerifySummary reports whether the summary of a remote must be signed with GPG.

@@ -6,6 +6,7 @@ import "C"
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"unsafe"
 )
 
@@ -171,4 +172,51 @@ func (t *Tree) child(f *C.OstreeRepoFile, name *C.char) (n, offset C.int) {
 		offset = C.int(C.g_variant_n_children(files))
 	}
 	return n, offset
+}
+
+// Repo returns the repository that the tree is in.
+//
+// C: ostree_repo_file_get_repo
+func (t *Tree) Repo() (r *Repo) {
+	if t.handle().acquire() == nil {
+		return nil
+	}
+	defer t.h.release()
+	p := unsafe.Pointer(C.ostree_repo_file_get_repo(t.file()))
+	if t.repo.h.acquire() == p {
+		t.repo.h.release()
+		return t.repo
+	}
+	return wrapRepo((*C.OstreeRepo)(C.g_object_ref(C.gpointer(p)))) // the other was closed
+}
+
+// SetMetadata gives a directory another dirmeta (64 hex digits), which must be in the repository: for a commit whose root has another owner,
+// mode or xattrs but the same content, to be written with WriteCommit. What the repository holds does not change. Not for use beside other
+// calls on the tree.
+//
+// C: ostree_repo_file_tree_set_metadata
+func (t *Tree) SetMetadata(ctx context.Context, checksum string) error {
+	const op = "set metadata of tree"
+	if t == nil {
+		return fmt.Errorf("%s: %w", op, ErrClosed)
+	}
+	v, err := t.repo.LoadVariant(ctx, ObjectDirMeta, checksum)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	var a arena
+	defer a.free()
+	csum := a.str(checksum)
+	dir := false
+	err = t.resolved(ctx, op, func(f *C.OstreeRepoFile, _ *C.GCancellable, _ **C.GError) C.gboolean {
+		if dir = isDir(f); dir {
+			C.ostree_repo_file_tree_set_metadata(f, csum, v.c())
+		}
+		return 1
+	})
+	runtime.KeepAlive(v)
+	if err == nil && !dir {
+		err = fmt.Errorf("%s: %w: not a directory", op, ErrInvalidArgument)
+	}
+	return err
 }

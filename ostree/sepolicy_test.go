@@ -62,6 +62,14 @@ func TestSePolicy(t *testing.T) {
 	commitDir(t, r, "labelled", writeTree(t, map[string]string{"usr/bin/x": "x"}), &ostree.CommitModifier{SePolicy: at, Filter: toRoot}, nil)
 	assert.Contains(t, judge(t, "ls", "-X", "labelled", "/usr/bin/x", "--repo", r.Path()), "security.selinux")
 
+	commitDir(t, r, "labelled", writeTree(t, map[string]string{"usr/lib/x": "x"}), &ostree.CommitModifier{SePolicyFromCommit: "main", Filter: toRoot}, nil)
+	assert.Contains(t, judge(t, "ls", "-X", "labelled", "/usr/lib/x", "--repo", r.Path()), "security.selinux")
+	m := ostree.NewMutableTree()
+	both := &ostree.CommitModifier{SePolicyFromCommit: "main", SePolicy: at}
+	require.ErrorIs(t, r.WriteDirectoryToMTree(ctx, dir.Name(), m, both), ostree.ErrInvalidArgument)
+	require.ErrorIs(t, r.WriteDirectoryToMTree(ctx, dir.Name(), m, &ostree.CommitModifier{SePolicyFromCommit: "a\x00"}), ostree.ErrInvalidArgument)
+	require.ErrorIs(t, r.WriteDirectoryToMTree(ctx, dir.Name(), m, &ostree.CommitModifier{SePolicyFromCommit: "none"}), ostree.ErrNotFound)
+
 	require.NoError(t, at.Close())
 	require.NoError(t, at.Close())
 	require.NoError(t, from.Close())

@@ -206,11 +206,12 @@ shim_write_content (OstreeRepo *repo, const char *expected, uint32_t uid, uint32
   if (!ostree_raw_file_to_content_stream (in, info, xattrs, &stream, &length, c, error))
     return FALSE;
 
+  if (trusted)
+    return ostree_repo_write_content_trusted (repo, expected, stream, length, c, error);
   g_autofree guchar *csum = NULL;
-  if (!ostree_repo_write_content (repo, expected, stream, length, trusted ? NULL : &csum, c, error))
+  if (!ostree_repo_write_content (repo, expected, stream, length, &csum, c, error))
     return FALSE;
-  if (csum)
-    memcpy (out_csum, csum, OSTREE_SHA256_DIGEST_LEN);
+  memcpy (out_csum, csum, OSTREE_SHA256_DIGEST_LEN);
   return TRUE;
 }
 
@@ -242,6 +243,8 @@ shim_archive_content (const shim_content_meta *m, uintptr_t reader, GVariant *op
   g_autoptr(GVariant) xattrs = m->xattrs_len ? shim_xattrs_parse (m->xattrs, m->xattrs_len) : NULL;
   g_autoptr(GInputStream) in = go_stream_new (reader);
   ((GoStream *) in)->owns = TRUE;
+  if (!options)
+    return ostree_raw_file_to_archive_z2_stream (m->target ? NULL : in, info, xattrs, out, c, error);
   return ostree_raw_file_to_archive_z2_stream_with_options (m->target ? NULL : in, info, xattrs, options, out, c, error);
 }
 
@@ -252,12 +255,12 @@ shim_write_metadata (OstreeRepo *repo, int objtype, const char *expected,
 {
   const GVariantType *type = ostree_metadata_variant_type ((OstreeObjectType) objtype);
   g_autoptr(GVariant) v = shim_variant_from_data ((const char *) type, data, len);
+  if (trusted)
+    return ostree_repo_write_metadata_trusted (repo, (OstreeObjectType) objtype, expected, v, c, error);
   g_autofree guchar *csum = NULL;
-  if (!ostree_repo_write_metadata (repo, (OstreeObjectType) objtype, expected, v,
-                                   trusted ? NULL : &csum, c, error))
+  if (!ostree_repo_write_metadata (repo, (OstreeObjectType) objtype, expected, v, &csum, c, error))
     return FALSE;
-  if (csum)
-    memcpy (out_csum, csum, OSTREE_SHA256_DIGEST_LEN);
+  memcpy (out_csum, csum, OSTREE_SHA256_DIGEST_LEN);
   return TRUE;
 }
 
@@ -266,7 +269,9 @@ shim_list_refs (OstreeRepo *repo, const char *prefix, int flags, uintptr_t handl
                 GCancellable *c, GError **error)
 {
   g_autoptr(GHashTable) refs = NULL;
-  if (!ostree_repo_list_refs_ext (repo, prefix, &refs, (OstreeRepoListRefsExtFlags) flags, c, error))
+  if (flags == SHIM_REFS_BELOW
+          ? !ostree_repo_list_refs (repo, prefix, &refs, c, error)
+          : !ostree_repo_list_refs_ext (repo, prefix, &refs, (OstreeRepoListRefsExtFlags) flags, c, error))
     return FALSE;
   GHashTableIter it;
   gpointer k, v;
@@ -310,6 +315,14 @@ shim_reachable_contains (GHashTable *set, const char *checksum, int objtype)
   g_autoptr(GVariant) key = g_variant_ref_sink (
       ostree_object_name_serialize (checksum, (OstreeObjectType) objtype));
   return g_hash_table_contains (set, key);
+}
+
+guint
+shim_object_hash (const char *checksum, int objtype)
+{
+  g_autoptr(GVariant) key = g_variant_ref_sink (
+      ostree_object_name_serialize (checksum, (OstreeObjectType) objtype));
+  return ostree_hash_object_name (key);
 }
 
 /* Keys of such sets are serialized object names. */
@@ -386,6 +399,9 @@ shim_deploy_tree (OstreeSysroot *s, gboolean stage, const char *osname, const ch
                   GKeyFile *origin, OstreeDeployment *merge, char **kargs, char **initrds,
                   gboolean locked, OstreeDeployment **out, GCancellable *c, GError **error)
 {
+  if (!initrds && !locked)
+    return (stage ? ostree_sysroot_stage_tree : ostree_sysroot_deploy_tree)
+      (s, osname, revision, origin, merge, kargs, out, c, error);
   OstreeSysrootDeployTreeOpts opts = {
     .override_kernel_argv = kargs,
     .overlay_initrds = initrds,
@@ -406,6 +422,8 @@ shim_write_deployments (OstreeSysroot *s, OstreeDeployment **list, size_t n, gbo
   g_autoptr(GPtrArray) a = g_ptr_array_new_with_free_func (g_object_unref);
   for (size_t i = 0; i < n; i++)
     g_ptr_array_add (a, g_object_ref (list[i]));
+  if (postclean && !no_early_prune)
+    return ostree_sysroot_write_deployments (s, a, c, error);
   return ostree_sysroot_write_deployments_with_options (s, a, &opts, c, error);
 }
 
@@ -535,10 +553,10 @@ shim_checkout_at (OstreeRepo *repo, const shim_checkout_options *o, int dfd, con
     .bareuseronly_dirs = o->bareuseronly_dirs,
     .force_copy_zerosized = o->force_copy_zerosized,
     .subpath = o->subpath,
-    .devino_to_csum_cache = o->cache,
     .sepolicy = o->sepolicy,
     .sepolicy_prefix = o->sepolicy_prefix,
   };
+  ostree_repo_checkout_at_options_set_devino (&opts, o->cache);
   if (o->filter)
     {
       opts.filter = checkout_filter;
@@ -548,10 +566,38 @@ shim_checkout_at (OstreeRepo *repo, const shim_checkout_options *o, int dfd, con
 }
 
 static void
-diff_path (uintptr_t handle, int kind, GFile *f, const char *from, const char *to)
+diff_path (uintptr_t handle, int kind, GFile *root, GFile *f, const char *from, const char *to)
 {
-  g_autofree char *path = g_file_get_path (f);
+  g_autofree char *below = g_file_get_relative_path (root, f);
+  g_autofree char *path = g_strconcat ("/", below, NULL);
   goDiffEntry (handle, kind, path, (char *) from, (char *) to);
+}
+
+gboolean
+shim_diff_dirs (GFile *a, GFile *b, int flags, int uid, int gid, uintptr_t handle,
+                GCancellable *c, GError **error)
+{
+  g_autoptr(GPtrArray) modified = g_ptr_array_new_with_free_func ((GDestroyNotify) ostree_diff_item_unref);
+  g_autoptr(GPtrArray) removed = g_ptr_array_new_with_free_func (g_object_unref);
+  g_autoptr(GPtrArray) added = g_ptr_array_new_with_free_func (g_object_unref);
+  OstreeDiffDirsOptions opts = OSTREE_DIFF_DIRS_OPTIONS_INIT;
+  opts.owner_uid = uid;
+  opts.owner_gid = gid;
+  gboolean ok = uid < 0 && gid < 0
+    ? ostree_diff_dirs ((OstreeDiffFlags) flags, a, b, modified, removed, added, c, error)
+    : ostree_diff_dirs_with_options ((OstreeDiffFlags) flags, a, b, modified, removed, added, &opts, c, error);
+  if (!ok)
+    return FALSE;
+  for (guint i = 0; i < modified->len; i++)
+    {
+      OstreeDiffItem *d = modified->pdata[i];
+      diff_path (handle, 0, a, d->src, d->src_checksum, d->target_checksum);
+    }
+  for (guint i = 0; i < removed->len; i++)
+    diff_path (handle, 1, a, removed->pdata[i], NULL, NULL);
+  for (guint i = 0; i < added->len; i++)
+    diff_path (handle, 2, b, added->pdata[i], NULL, NULL);
+  return TRUE;
 }
 
 gboolean
@@ -564,22 +610,19 @@ shim_diff (OstreeRepo *repo, const char *from, const char *to, int flags, int ui
     return FALSE;
   if (!ostree_repo_read_commit (repo, to, &b, NULL, c, error))
     return FALSE;
-  g_autoptr(GPtrArray) modified = g_ptr_array_new_with_free_func ((GDestroyNotify) ostree_diff_item_unref);
-  g_autoptr(GPtrArray) removed = g_ptr_array_new_with_free_func (g_object_unref);
-  g_autoptr(GPtrArray) added = g_ptr_array_new_with_free_func (g_object_unref);
-  OstreeDiffDirsOptions opts = OSTREE_DIFF_DIRS_OPTIONS_INIT;
-  opts.owner_uid = uid;
-  opts.owner_gid = gid;
-  if (!ostree_diff_dirs_with_options ((OstreeDiffFlags) flags, a, b, modified, removed, added, &opts, c, error))
+  return shim_diff_dirs (a, b, flags, uid, gid, handle, c, error);
+}
+
+gboolean
+shim_checkout_tree (OstreeRepo *repo, int mode, int overwrite, GFile *dest, OstreeRepoFile *source,
+                    GCancellable *c, GError **error)
+{
+  if (!ostree_repo_file_ensure_resolved (source, error))
     return FALSE;
-  for (guint i = 0; i < modified->len; i++)
-    {
-      OstreeDiffItem *d = modified->pdata[i];
-      diff_path (handle, 0, d->src, d->src_checksum, d->target_checksum);
-    }
-  for (guint i = 0; i < removed->len; i++)
-    diff_path (handle, 1, removed->pdata[i], NULL, NULL);
-  for (guint i = 0; i < added->len; i++)
-    diff_path (handle, 2, added->pdata[i], NULL, NULL);
-  return TRUE;
+  g_autoptr(GFileInfo) info = g_file_query_info (G_FILE (source), "standard::*,unix::*",
+                                                 G_FILE_QUERY_INFO_NOFOLLOW_SYMLINKS, c, error);
+  if (!info)
+    return FALSE;
+  return ostree_repo_checkout_tree (repo, (OstreeRepoCheckoutMode) mode, (OstreeRepoCheckoutOverwriteMode) overwrite,
+                                    dest, source, info, c, error);
 }

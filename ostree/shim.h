@@ -55,6 +55,7 @@ gboolean shim_archive_content (const shim_content_meta *m, uintptr_t reader, GVa
 
 void shim_reachable_add (GHashTable *set, const char *checksum, int objtype);
 int shim_reachable_contains (GHashTable *set, const char *checksum, int objtype);
+guint shim_object_hash (const char *checksum, int objtype);
 void shim_object_set_each (GHashTable *set, uintptr_t handle);
 gboolean shim_list_objects (OstreeRepo *repo, int flags, uintptr_t handle,
                             GCancellable *c, GError **error);
@@ -106,10 +107,16 @@ gboolean shim_checkout_at (OstreeRepo *repo, const shim_checkout_options *o, int
 gboolean shim_diff (OstreeRepo *repo, const char *from, const char *to, int flags, int uid, int gid,
                     uintptr_t handle, GCancellable *c, GError **error);
 
+gboolean shim_diff_dirs (GFile *a, GFile *b, int flags, int uid, int gid, uintptr_t handle,
+                         GCancellable *c, GError **error);
+gboolean shim_checkout_tree (OstreeRepo *repo, int mode, int overwrite, GFile *dest, OstreeRepoFile *source,
+                             GCancellable *c, GError **error);
+
 void shim_read_file_info (GFileInfo *info, shim_file_info *out);
 int shim_stream_fd (GInputStream *in);
 
-/* Calls back into Go for every name and checksum. */
+/* Calls back into Go for every name and checksum. With SHIM_REFS_BELOW for flags, names are what follows prefix. */
+enum { SHIM_REFS_BELOW = -1 };
 gboolean shim_list_refs (OstreeRepo *repo, const char *prefix, int flags, uintptr_t handle,
                          GCancellable *c, GError **error);
 

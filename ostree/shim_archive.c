@@ -10,12 +10,14 @@ typedef struct archive *new_fn (void);
 typedef int simple_fn (struct archive *);
 typedef int open_write_fn (struct archive *, void *, void *, write_cb *, void *);
 typedef int int_fn (struct archive *, int);
+typedef int open_fd_fn (struct archive *, int, size_t);
 typedef const char *text_fn (struct archive *);
 
 static const char *const names[] = {
   "archive_write_new", "archive_write_free",
   "archive_write_open", "archive_write_close", "archive_write_set_format_pax",
-  "archive_write_set_bytes_in_last_block", "archive_error_string",
+  "archive_write_set_bytes_in_last_block", "archive_error_string", "archive_read_new", "archive_read_free",
+  "archive_read_support_format_tar", "archive_read_open_fd",
 };
 
 const char *
@@ -77,5 +79,39 @@ shim_export_archive (OstreeRepo *repo, uintptr_t writer, OstreeRepoFile *root, i
         ok = archive_error (a, error);
     }
   FN (simple_fn, "archive_write_free") (a);
+  return ok;
+}
+
+static char *
+translate_path (OstreeRepo *repo, const struct stat *st, const char *path, gpointer handle)
+{
+  (void) repo;
+  shim_file_info info = { .uid = st->st_uid, .gid = st->st_gid, .mode = st->st_mode, .size = st->st_size };
+  return goTranslatePath ((uintptr_t) handle, (char *) path, &info);
+}
+
+gboolean
+shim_import_archive (OstreeRepo *repo, int fd, OstreeMutableTree *m, OstreeRepoCommitModifier *modifier,
+                     const shim_import_options *o, GCancellable *c, GError **error)
+{
+  if (!o->ignore_unsupported && !o->ostree_convention && !o->translate)
+    return ostree_repo_write_archive_to_mtree_from_fd (repo, fd, m, modifier, o->autocreate_parents, c, error);
+  OstreeRepoImportArchiveOptions opts = {
+    .ignore_unsupported_content = o->ignore_unsupported != 0,
+    .autocreate_parents = o->autocreate_parents != 0,
+    .use_ostree_convention = o->ostree_convention != 0,
+  };
+  if (o->translate)
+    {
+      opts.translate_pathname = translate_path;
+      opts.translate_pathname_user_data = (gpointer) o->translate;
+    }
+  struct archive *a = FN (new_fn, "archive_read_new") ();
+  gboolean ok;
+  if (FN (simple_fn, "archive_read_support_format_tar") (a) != OK || FN (open_fd_fn, "archive_read_open_fd") (a, fd, 64 << 10) != OK)
+    ok = archive_error (a, error);
+  else
+    ok = ostree_repo_import_archive_to_mtree (repo, &opts, a, m, modifier, c, error);
+  FN (simple_fn, "archive_read_free") (a);
   return ok;
 }

@@ -93,3 +93,27 @@ shim_upgrader_pull (OstreeSysrootUpgrader *u, const char *dir, int flags, int up
   pull_end (p);
   return ok;
 }
+
+gboolean
+shim_pull_dir (OstreeRepo *repo, const char *remote, const char *dir, char **refs, int flags,
+               uintptr_t handle, GCancellable *c, GError **error)
+{
+  PullScope p = pull_begin (handle);
+  gboolean ok = dir
+    ? ostree_repo_pull_one_dir (repo, remote, dir, refs, (OstreeRepoPullFlags) flags, p.progress, c, error)
+    : ostree_repo_pull (repo, remote, refs, (OstreeRepoPullFlags) flags, p.progress, c, error);
+  pull_end (p);
+  return ok;
+}
+
+/* "@*" takes a variant of any type. What follows the first NULL key is not looked at. */
+void
+shim_progress_set (OstreeAsyncProgress *p, char **keys, GVariant **values)
+{
+#define KEY(i) keys[i], "@*", values[i]
+#define FOUR(i) KEY (i), KEY (i + 1), KEY (i + 2), KEY (i + 3)
+  G_STATIC_ASSERT (SHIM_PROGRESS_KEYS == 16);
+  ostree_async_progress_set (p, FOUR (0), FOUR (4), FOUR (8), FOUR (12), NULL, NULL);
+#undef FOUR
+#undef KEY
+}

@@ -19,5 +19,12 @@ typedef struct {
 gboolean shim_pull (OstreeRepo *repo, const char *remote, GVariant *options, uintptr_t handle,
                     OstreeAsyncProgress *state, GCancellable *c, GError **error);
 OstreeAsyncProgress *shim_progress_new (uintptr_t handle);
+/* With dir NULL, all of refs. */
+gboolean shim_pull_dir (OstreeRepo *repo, const char *remote, const char *dir, char **refs, int flags,
+                        uintptr_t handle, GCancellable *c, GError **error);
+
+enum { SHIM_PROGRESS_KEYS = 16 };
+/* Both have that many elements; keys end at the first that is NULL. */
+void shim_progress_set (OstreeAsyncProgress *p, char **keys, GVariant **values);
 
 #endif

@@ -113,7 +113,7 @@ func (s *Signer) key(op string, k SignKey, fn func(*C.GVariant, **C.GError) C.gb
 	if k.v == nil {
 		return fmt.Errorf("%s: %w: no key", op, ErrInvalidArgument)
 	}
-	if _, isText := k.v.Str(); isText != nil && s != nil && s.MetadataKey() == "ostree.sign.dummy" {
+	if _, isText := k.v.Str(); isText != nil && s != nil && s.Name() == signDummy {
 		return fmt.Errorf("%s: %w: dummy keys are text", op, ErrInvalidArgument) // libostree would assert
 	}
 	return callFast(context.Background(), op, func(e **C.GError) C.gboolean { return fn(k.v.c(), e) }, s.handle(), k.v.handle())
@@ -276,25 +276,38 @@ func (s *Signer) SignSummary(ctx context.Context, r *Repo, keys ...SignKey) erro
 	if len(keys) == 0 {
 		return fmt.Errorf("%s: %w: no keys", op, ErrInvalidArgument)
 	}
+	v, err := signKeys(keys, s != nil && s.Name() == signDummy)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.ostree_sign_summary(s.c(), r.c(), v.c(), c, e)
+	}, s.handle(), r.handle(), v.handle())
+}
+
+// signDummy is libostree's engine for tests.
+const signDummy = "dummy"
+
+// signKeys makes the "av" of keys. Those of the dummy engine must be text, libostree would assert.
+func signKeys(keys []SignKey, dummy bool) (*Variant, error) {
 	var a arena
 	defer a.free()
 	size := C.size_t(len(keys)+1) * C.size_t(unsafe.Sizeof(uintptr(0)))
 	values := (**C.GVariant)(C.calloc(1, size))
 	a.ptrs = append(a.ptrs, unsafe.Pointer(values))
-	for i, k := range keys {
+	for _, k := range keys {
 		if k.v == nil {
-			return fmt.Errorf("%s: %w: no key", op, ErrInvalidArgument)
+			return nil, fmt.Errorf("%w: no key", ErrInvalidArgument)
 		}
-		if _, err := k.v.Str(); err != nil && s != nil && s.MetadataKey() == "ostree.sign.dummy" {
-			return fmt.Errorf("%s: %w: dummy keys are text", op, ErrInvalidArgument)
+		if _, err := k.v.Str(); err != nil && dummy {
+			return nil, fmt.Errorf("%w: dummy keys are text", ErrInvalidArgument)
 		}
+	}
+	for i, k := range keys {
 		unsafe.Slice(values, len(keys)+1)[i] = C.g_variant_new_variant(k.v.c()) // floating: the array takes it
 	}
 	ct := (*C.GVariantType)(unsafe.Pointer(a.str("v")))
 	v := takeVariant(C.g_variant_new_array(ct, values, C.gsize(len(keys))))
-	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		return C.ostree_sign_summary(s.c(), r.c(), v.c(), c, e)
-	}, s.handle(), r.handle(), v.handle())
 	runtime.KeepAlive(keys)
-	return err
+	return v, nil
 }

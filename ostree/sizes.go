@@ -37,8 +37,14 @@ func (c *Commit) ObjectSizes() ([]ObjectSize, error) {
 //
 // C: ostree_commit_metadata_for_bootable
 func (t *Tree) BootableMetadata(ctx context.Context, metadata *Variant) (*Variant, error) {
-	const op = "metadata of a bootable commit"
-	owners := []*handle{t.handle()}
+	return t.addMetadata(ctx, "metadata of a bootable commit", metadata, func(c *C.GCancellable, e **C.GError) *C.GVariant {
+		return C.shim_bootable_metadata((*C.GFile)(t.h.ptr), metadata.c(), c, e)
+	})
+}
+
+// addMetadata returns what fn makes of metadata, keys sorted.
+func (t *Tree) addMetadata(ctx context.Context, op string, metadata *Variant, fn func(*C.GCancellable, **C.GError) *C.GVariant, owners ...*handle) (*Variant, error) {
+	owners = append(owners, t.handle())
 	if metadata != nil {
 		if err := metadata.want("a{sv}"); err != nil {
 			return nil, err
@@ -47,7 +53,7 @@ func (t *Tree) BootableMetadata(ctx context.Context, metadata *Variant) (*Varian
 	}
 	var v *C.GVariant
 	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		v = C.shim_bootable_metadata((*C.GFile)(t.h.ptr), metadata.c(), c, e)
+		v = fn(c, e)
 		return gbool(v != nil)
 	}, owners...)
 	if err != nil {

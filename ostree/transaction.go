@@ -95,6 +95,22 @@ func (t *Transaction) SetRefspec(refspec, checksum string) error {
 	return t.set(op, func(repo *C.OstreeRepo) { C.ostree_repo_transaction_set_refspec(repo, cspec, csum) })
 }
 
+// ScanHardlinks looks at the loose objects of the repository, so that a directory with hardlinks to them is committed without reading
+// these files again: for checkouts made without a DevInoCache. In bare repositories only.
+//
+// C: ostree_repo_scan_hardlinks
+func (t *Transaction) ScanHardlinks(ctx context.Context) error {
+	const op = "scan hardlinks"
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return fmt.Errorf("%s: %w", op, ErrNoTransaction)
+	}
+	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.ostree_repo_scan_hardlinks(t.repo.c(), c, e)
+	}, t.repo.handle())
+}
+
 // set queues what Commit will do.
 func (t *Transaction) set(op string, fn func(*C.OstreeRepo)) error {
 	t.mu.Lock()

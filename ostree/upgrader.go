@@ -65,7 +65,7 @@ func NewSysrootUpgrader(ctx context.Context, s *Sysroot) (*SysrootUpgrader, erro
 // NewSysrootUpgraderForOS returns one for a stateroot ("": the booted one's). A stateroot without a deployment, and one
 // whose origin has no refspec, are errors.
 //
-// C: ostree_sysroot_upgrader_new_for_os_with_flags
+// C: ostree_sysroot_upgrader_new_for_os, ostree_sysroot_upgrader_new_for_os_with_flags
 func NewSysrootUpgraderForOS(ctx context.Context, s *Sysroot, stateroot string, flags UpgraderFlags) (*SysrootUpgrader, error) {
 	op := "new upgrader of stateroot " + stateroot
 	if flags&UpgraderKexec != 0 && !Supports(FeatureKexec) {
@@ -83,6 +83,9 @@ func NewSysrootUpgraderForOS(ctx context.Context, s *Sysroot, stateroot string, 
 	defer a.free()
 	name := a.opt(stateroot)
 	return newUpgrader(ctx, op, s, func(c *C.GCancellable, e **C.GError) *C.OstreeSysrootUpgrader {
+		if flags == 0 {
+			return C.ostree_sysroot_upgrader_new_for_os(s.c(), name, c, e)
+		}
 		return C.ostree_sysroot_upgrader_new_for_os_with_flags(s.c(), name, C.OstreeSysrootUpgraderFlags(flags), c, e)
 	})
 }

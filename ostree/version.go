@@ -21,6 +21,13 @@ const (
 	FeatureKexec             Feature = "kexec"             // Sysroot.DeploymentKexecLoad, UpgraderKexec (2025.1)
 	FeatureSePolicyNullLog   Feature = "sepolicy-null-log" // SetSePolicyNullLog (2025.2)
 	FeatureSoftReboot        Feature = "soft-reboot"       // Deployment.CanSoftReboot, Sysroot.DeploymentSetSoftReboot (2025.3)
+	FeatureRepoMetadata      Feature = "repo-metadata"     // Repo.RegenerateMetadata (2023.1)
+	FeatureComposefsDigest   Feature = "composefs-digest"  // Tree.ComposefsMetadata (2023.4)
+	FeatureComposefs         Feature = "composefs"         // Repo.CheckoutComposefs (2024.7)
+	FeatureReadKeys          Feature = "read-keys"         // Signer.ReadPublicKeys, Signer.ReadSecretKeys (2025.2)
+	FeatureConfigReload      Feature = "config-reload"     // Repo.WriteConfigAndReload (2025.3)
+	FeatureBootTries         Feature = "boot-tries"        // BootConfig.TriesLeft, BootConfig.TriesDone (2025.3)
+	FeatureLocalSummary      Feature = "local-summary"     // Repo.VerifyLocalSummary (2026.3)
 )
 
 var features = map[Feature]struct{ symbol, since string }{
@@ -30,6 +37,13 @@ var features = map[Feature]struct{ symbol, since string }{
 	FeatureKexec:             {"ostree_sysroot_deployment_kexec_load", "2025.1"},
 	FeatureSePolicyNullLog:   {"ostree_sepolicy_set_null_log", "2025.2"},
 	FeatureSoftReboot:        {"ostree_sysroot_deployment_can_soft_reboot", "2025.3"},
+	FeatureRepoMetadata:      {"ostree_repo_regenerate_metadata", "2023.1"},
+	FeatureComposefsDigest:   {"ostree_repo_commit_add_composefs_metadata", "2023.4"},
+	FeatureComposefs:         {"ostree_repo_checkout_composefs", "2024.7"},
+	FeatureReadKeys:          {"ostree_sign_read_pk", "2025.2"},
+	FeatureConfigReload:      {"ostree_repo_write_config_and_reload", "2025.3"},
+	FeatureBootTries:         {"ostree_bootconfig_parser_get_tries_left", "2025.3"},
+	FeatureLocalSummary:      {"ostree_repo_verify_local_summary", "2026.3"},
 }
 
 // Supports reports whether the libostree at run time has f.

@@ -50,7 +50,7 @@ func (r *Repo) WriteMetadata(ctx context.Context, t ObjectType, expected string,
 
 // WriteMetadataTrusted is WriteMetadata that believes the checksum: for callers that computed it.
 //
-// C: ostree_repo_write_metadata
+// C: ostree_repo_write_metadata_trusted
 func (r *Repo) WriteMetadataTrusted(ctx context.Context, t ObjectType, checksum string, data []byte) error {
 	if checksum == "" {
 		return fmt.Errorf("write %v: %w: no checksum", t, ErrInvalidArgument)
@@ -103,7 +103,7 @@ func (r *Repo) WriteContent(ctx context.Context, expected string, info FileInfo,
 // WriteContentTrusted is WriteContent that believes the checksum and hashes
 // nothing: for callers that computed it from what they pass.
 //
-// C: ostree_repo_write_content, ostree_raw_file_to_content_stream
+// C: ostree_repo_write_content_trusted, ostree_raw_file_to_content_stream
 func (r *Repo) WriteContentTrusted(ctx context.Context, checksum string, info FileInfo, xattrs []Xattr, content io.Reader, size int64) error {
 	if checksum == "" {
 		return fmt.Errorf("write file: %w: no checksum", ErrInvalidArgument)
