@@ -160,7 +160,11 @@ func newError(ctx context.Context, op string, err error, attempts int, r *redact
 		e.cause = append(e.cause, ErrNotFound)
 	}
 	if ctx.Err() != nil {
-		e.cause = append(e.cause, ctx.Err(), context.Cause(ctx))
+		cause := context.Cause(ctx)
+		e.cause = append(e.cause, ctx.Err(), cause)
+		if !strings.Contains(e.text, cause.Error()) { // some libraries only say that it was cancelled
+			e.text += ": " + cause.Error()
+		}
 	}
 	return e
 }
