@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/opencontainers/go-digest"
@@ -173,6 +174,11 @@ func writeLayout(path string, write func(*ocidir.Dir) (digest.Digest, error)) (_
 	made := os.Mkdir(path, 0o755) == nil // else Create says why not
 	dir, err := ocidir.Create(path, nil)
 	if err != nil {
+		for _, dir := range []string{"blobs/sha256", "blobs", ""} {
+			if made {
+				_ = os.Remove(filepath.Join(path, dir)) // one that is empty: others may be at it, too
+			}
+		}
 		return "", fmt.Errorf("output %s: %w", path, err)
 	}
 	defer func() {
