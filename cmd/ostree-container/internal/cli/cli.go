@@ -104,7 +104,7 @@ type app struct {
 }
 
 func (a *app) run(ctx context.Context, args []string, streams Streams) int {
-	a.in, a.out, a.err = streams.In, &output{w: streams.Out}, &console{w: streams.Err}
+	a.in, a.out, a.err = streams.In, &output{w: obedient(ctx, streams.Out)}, &console{w: obedient(ctx, streams.Err)}
 	if isTerminal(streams.Out) && isTerminal(streams.Err) {
 		a.out.console = a.err
 	}

@@ -41,7 +41,7 @@ No repository is needed; "image inspect" says more.`,
 		if err != nil {
 			return err
 		}
-		options, err := f.options(a)
+		options, err := f.options(cmd.Context(), a)
 		if err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ and how many of them went and came. Layers are compared by digest; nothing else 
 				return err
 			}
 		}
-		options, err := f.options(a)
+		options, err := f.options(cmd.Context(), a)
 		if err != nil {
 			return err
 		}

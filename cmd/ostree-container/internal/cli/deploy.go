@@ -144,7 +144,7 @@ func (a *app) deploy(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.
 	if err := checkDir("--write-commitid-to", f.writeCommitID); err != nil {
 		return err
 	}
-	registryOptions, err := f.options(a)
+	registryOptions, err := f.options(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -183,7 +183,7 @@ func (f *encapsulateFlags) encapsulateOptions(ctx context.Context, a *app) (_ *c
 		}
 		opts.Labels[k] = v
 	}
-	if opts.Push, err = f.pushOptions(a); err != nil {
+	if opts.Push, err = f.pushOptions(ctx, a); err != nil {
 		return nil, err
 	}
 	if f.config != "" {
@@ -224,7 +224,7 @@ func (f *encapsulateFlags) previousManifest(ctx context.Context, a *app) (_ *oci
 	if err != nil {
 		return nil, fmt.Errorf("--previous-build-manifest: neither a file nor an image: %w", err)
 	}
-	o, err := f.options(a)
+	o, err := f.options(ctx, a)
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,12 @@ func (f *registryFlags) oneRegistry(a, b imageref.ImageReference) error {
 }
 
 // options turns the flags into what package registry takes. It may ask for a password.
-func (f *registryFlags) options(a *app) (*registry.Options, error) {
+func (f *registryFlags) options(ctx context.Context, a *app) (*registry.Options, error) {
+	if f.certDir != "" { // which containers/image takes for an empty one if it is not there
+		if _, err := os.ReadDir(f.certDir); err != nil {
+			return nil, fmt.Errorf("--cert-dir: %w", err)
+		}
+	}
 	o := &registry.Options{
 		AuthFile:              f.authFile,
 		CertDir:               f.certDir,
@@ -79,7 +84,7 @@ func (f *registryFlags) options(a *app) (*registry.Options, error) {
 		}
 		if !ok {
 			var err error
-			if password, err = a.readPassword(user); err != nil {
+			if password, err = a.readPassword(ctx, user); err != nil {
 				return nil, fmt.Errorf("read password of %s: %w", user, err)
 			}
 			f.creds = user + ":" + password // standard input has it once
@@ -90,14 +95,26 @@ func (f *registryFlags) options(a *app) (*registry.Options, error) {
 }
 
 // readPassword reads a line from standard input, without echo if that is a terminal.
-func (a *app) readPassword(user string) (string, error) {
+func (a *app) readPassword(ctx context.Context, user string) (string, error) {
 	if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		fmt.Fprintf(a.err, "Password of %s: ", oneLine(user))
-		p, err := term.ReadPassword(int(f.Fd()))
+		before, err := term.GetState(int(f.Fd()))
+		if err != nil {
+			return "", err
+		}
+		var password []byte
+		_, err = unlessDone(ctx, 0, func() (int, error) {
+			p, err := term.ReadPassword(int(f.Fd()))
+			password = p
+			return len(p), err
+		})
 		fmt.Fprintln(a.err)
-		return string(p), err
+		if ctx.Err() != nil { // nobody else gives the echo back
+			return "", errors.Join(context.Cause(ctx), term.Restore(int(f.Fd()), before))
+		}
+		return string(password), err
 	}
-	line, err := bufio.NewReader(a.in).ReadString('\n')
+	line, err := bufio.NewReader(a.input(ctx)).ReadString('\n')
 	if errors.Is(err, io.EOF) && line != "" {
 		err = nil
 	}

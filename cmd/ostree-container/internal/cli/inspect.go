@@ -124,7 +124,7 @@ func (a *app) inspect(ctx context.Context, f *inspectFlags, image string) error 
 	if err != nil {
 		return err
 	}
-	options, err := f.options(a)
+	options, err := f.options(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,20 @@ func (o *output) result() error {
 	return fmt.Errorf("write standard output: %w", o.err)
 }
 
+// wholeOutput is standard output of a command whose output is all of its work: it ends with the first write that fails, also if the
+// reader went away.
+type wholeOutput struct{ *output }
+
+func (o wholeOutput) Write(p []byte) (int, error) {
+	n, _ := o.output.Write(p) // has no error of its own
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return 0, fmt.Errorf("write standard output: %w", o.err)
+	}
+	return n, nil
+}
+
 // console is standard error. While bars are shown on it, lines are printed above them.
 type console struct {
 	mu    sync.Mutex
@@ -167,13 +181,17 @@ func (a *app) printJSONLine(v any) error {
 	return enc.Encode(v)
 }
 
-// checkDir fails if the directory of an output file is missing, before the work begins whose result goes there.
+// checkDir fails if the directory of an output file is missing, or there is a directory in its place, before the work begins whose
+// result goes there.
 func checkDir(option, path string) error {
 	if path == "" {
 		return nil
 	}
 	if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("%s: %w", option, err)
+	}
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return fmt.Errorf("%s: %w", option, &os.PathError{Op: "write", Path: path, Err: unix.EISDIR})
 	}
 	return nil
 }

@@ -46,8 +46,7 @@ func TestSignalEndsAPullWithinASecond(t *testing.T) {
 		status int
 	}{
 		"SIGINT": {"container image pull REPO", unix.SIGINT, 130}, "SIGTERM": {"container image pull REPO", unix.SIGTERM, 143},
-		"SIGHUP": {"container image pull REPO", unix.SIGHUP, 129}, "inspect": {"image inspect --repo REPO", unix.SIGINT, 130},
-		"info": {"container info", unix.SIGTERM, 143},
+		"SIGHUP": {"container image pull REPO", unix.SIGHUP, 129},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -117,29 +116,21 @@ func TestStandardOutputThatFails(t *testing.T) {
 	assert.Empty(t, errOut.String())
 }
 
+// What is under way goes on (TestStandardOutputOfEveryVerb has all verbs).
 func TestBrokenPipe(t *testing.T) {
 	t.Parallel()
 	i := makeImages(t)
 	repo := i.repo(t, "repo", "bare-user")
 	path, env := program(t)
-	for _, args := range [][]string{
-		{"image", "pull", repo, "ostree-unverified-image:oci:" + i.layout() + ":v1"},
-		{"image", "list", "--repo", repo},
-		{"image", "inspect", "--repo", repo, "ostree-unverified-image:oci:" + i.layout() + ":v1"},
-		{"image", "diff", "--repo", repo, "oci:" + i.layout() + ":v1", "oci:" + i.layout() + ":v1"},
-		{"container", "info", "ostree-unverified-image:oci:" + i.layout() + ":v1"},
-		{"provisional-repair", "analyze-inodes", "--repo", repo},
-	} {
-		r, w, err := os.Pipe()
-		require.NoError(t, err)
-		require.NoError(t, r.Close())
-		var errOut bytes.Buffer
-		cmd := exec.Command(path, args...)
-		cmd.Env, cmd.Stdout, cmd.Stderr = env, w, &errOut
-		require.NoError(t, cmd.Run(), errOut.String())
-		require.NoError(t, w.Close())
-		assert.NotContains(t, errOut.String(), "error")
-	}
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	var errOut bytes.Buffer
+	cmd := exec.Command(path, "image", "pull", repo, "ostree-unverified-image:oci:"+i.layout()+":v1")
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, w, &errOut
+	require.NoError(t, cmd.Run(), errOut.String())
+	require.NoError(t, w.Close())
+	assert.NotContains(t, errOut.String(), "error")
 	assert.Equal(t, "oci:"+i.layout()+":v1\n", run(t, "", "image", "list", "--repo", repo).out)
 	fsck(t, repo)
 }

@@ -106,7 +106,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	if err := errors.Join(checkDir("--check", f.check), checkDir("--ostree-digestfile", f.digestFile)); err != nil {
 		return err
 	}
-	registryOptions, err := f.options(a)
+	registryOptions, err := f.options(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/ostree-container/ostree-container/container/registry"
@@ -28,8 +30,8 @@ func (f *pushFlags) check(cmd *cobra.Command) error {
 }
 
 // pushOptions turns the flags into what package registry takes. It may ask for a password.
-func (f *pushFlags) pushOptions(a *app) (*registry.PushOptions, error) {
-	o, err := f.options(a)
+func (f *pushFlags) pushOptions(ctx context.Context, a *app) (*registry.PushOptions, error) {
+	o, err := f.options(ctx, a)
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ tag it becomes the only one.`,
 		if err != nil {
 			return err
 		}
-		if opts.Push, err = f.pushOptions(a); err != nil {
+		if opts.Push, err = f.pushOptions(cmd.Context(), a); err != nil {
 			return err
 		}
 		return a.reexport(cmd.Context(), *repoPath, src, dest, &opts, quiet)

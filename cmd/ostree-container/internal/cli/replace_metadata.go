@@ -62,11 +62,11 @@ layer is written anew.`,
 			}
 		}
 		opts := &container.ReplaceDetachedMetadataOptions{}
-		if opts.Registry, err = source.options(a); err != nil {
+		if opts.Registry, err = source.options(cmd.Context(), a); err != nil {
 			return err
 		}
 		push := pushFlags{source}
-		if opts.Push, err = push.pushOptions(a); err != nil {
+		if opts.Push, err = push.pushOptions(cmd.Context(), a); err != nil {
 			return err
 		}
 		digest, err := container.ReplaceDetachedMetadata(cmd.Context(), from, to, metadata, opts)

@@ -2,9 +2,7 @@ package cli
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -46,7 +44,7 @@ pruned.`,
 		if err := required(cmd, "repo"); err != nil {
 			return err
 		}
-		in := io.Reader(a.in)
+		in := a.input(cmd.Context())
 		if len(args) > 0 {
 			file, err := os.Open(args[0])
 			if err != nil {
@@ -88,9 +86,11 @@ commit gives the same bytes.`,
 		}
 		return a.withRepo(cmd.Context(), *repo, func(repo *ostree.Repo) error {
 			const buffer = 1 << 20
-			out := bufio.NewWriterSize(a.out, buffer)
-			err := container.ExportTar(cmd.Context(), repo, args[0], out)
-			return errors.Join(err, out.Flush())
+			out := bufio.NewWriterSize(wholeOutput{a.out}, buffer)
+			if err := container.ExportTar(cmd.Context(), repo, args[0], out); err != nil {
+				return err // also of a write that failed
+			}
+			return out.Flush()
 		})
 	}
 	return cmd

@@ -64,7 +64,7 @@ type unencapsulateResult struct {
 }
 
 func (a *app) unencapsulate(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeImageReference, f *unencapsulateFlags) (err error) {
-	registryOptions, err := f.options(a)
+	registryOptions, err := f.options(ctx, a)
 	if err != nil {
 		return err
 	}

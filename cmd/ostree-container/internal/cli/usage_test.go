@@ -170,29 +170,3 @@ func TestUsageErrors(t *testing.T) {
 		})
 	}
 }
-
-func TestMissingThings(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	for name, args := range map[string][]string{
-		"list":         {"container", "image", "list", "--repo", dir + "/no"},
-		"pull":         {"container", "image", "pull", dir + "/no", "ostree-unverified-image:oci:/x"},
-		"prune-images": {"container", "image", "prune-images", "--sysroot", dir + "/no"},
-		"deploy":       {"container", "image", "deploy", "--sysroot", dir + "/no", "--imgref", "ostree-unverified-image:oci:/x"},
-		"dry run":      {"container", "image", "prune-images", "--sysroot", dir + "/no", "--full", "--dry-run"},
-		"stored":       {"container", "image", "inspect", "--stored", "--repo", dir + "/no", "oci:/x"},
-		"diff":         {"container", "image", "diff", "--repo", dir + "/no", "a", "b"},
-		"update":       {"container", "image", "clear-cached-update", "--repo", dir + "/no", "oci:/x"},
-		"analyze":      {"provisional-repair", "analyze-inodes", "--repo", dir + "/no"},
-		"repair":       {"provisional-repair", "repair", "--sysroot", dir + "/no", "--dry-run"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := run(t, "", args...)
-			assert.Equal(t, 1, r.status)
-			assert.Empty(t, r.out)
-			assert.Regexp(t, `^error: .*No such file or directory\n$`, r.err)
-			assert.Contains(t, r.err, dir+"/no")
-		})
-	}
-}
