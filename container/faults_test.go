@@ -232,7 +232,11 @@ func smallDisk(t testing.TB, mib int, mkfs ...string) string {
 		ti.Missing(t, fmt.Sprintf("loop mounts: %v: %s", err, out))
 	}
 	// Not by umount(8), which in a container may not find the loop device that is gone by then.
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(at, 0)) })
+	t.Cleanup(func() {
+		// A child that a parallel test has forked holds every descriptor until its exec.
+		require.Eventually(t, func() bool { err = unix.Unmount(at, 0); return !errors.Is(err, unix.EBUSY) }, 10*time.Second, 10*time.Millisecond)
+		require.NoError(t, err)
+	})
 	return at
 }
 

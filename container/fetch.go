@@ -3,7 +3,6 @@ package container
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +20,7 @@ import (
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/container/internal/pipe"
+	"github.com/ostree-container/ostree-container/container/internal/twinhash"
 	"github.com/ostree-container/ostree-container/container/internal/work"
 	"github.com/ostree-container/ostree-container/container/layer"
 	"github.com/ostree-container/ostree-container/container/objectset"
@@ -194,14 +194,15 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	if err != nil {
 		return "", f.blame(source, cancel, err)
 	}
-	hash := sha256.New()
-	ahead := pipe.New(io.TeeReader(plain, hash))
+	ahead := pipe.New(plain)
+	hash := twinhash.New()
+	content := twinhash.NewReader(ahead, hash)
 	defer func() {
 		cancel()
 		ahead.Close()
 		err = errors.Join(err, plain.Close())
 	}()
-	c, filtered, err := f.content(ctx, l, ahead, opts)
+	c, filtered, err := f.content(ctx, l, content, opts)
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, context.Canceled) || ofRepository(err) {
 			return "", err
@@ -210,13 +211,13 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 		return "", f.blame(source, cancel, err)
 	}
 	// What follows the end of the archive belongs to the blob: without it neither its digest nor the CRC can be checked.
-	if _, err := io.Copy(io.Discard, ahead); err != nil {
+	if _, err := io.Copy(io.Discard, content); err != nil {
 		return "", err
 	}
 	if _, err := io.Copy(io.Discard, source); err != nil {
 		return "", err
 	}
-	if got := digest.NewDigest(digest.SHA256, hash); l.DiffID != "" && got != l.DiffID {
+	if got := digest.NewDigestFromEncoded(digest.SHA256, object.Checksum(hash.Sum()).String()); l.DiffID != "" && got != l.DiffID {
 		return "", fmt.Errorf("%w: the config says %s, the layer has %s", ErrDiffID, l.DiffID, got)
 	}
 	if c == nil { // the commit of an ostree base, see finishBase
@@ -238,7 +239,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 }
 
 // content imports an uncompressed layer.
-func (f *fetcher) content(ctx context.Context, l *LayerState, r io.Reader, opts *layer.Options) (*object.Commit, map[string]uint32, error) {
+func (f *fetcher) content(ctx context.Context, l *LayerState, r *twinhash.Reader, opts *layer.Options) (*object.Commit, map[string]uint32, error) {
 	switch l.Kind {
 	case LayerCommit:
 		commit, err := objectset.ImportCommit(ctx, f.store, f.pool, r, f.commitVerifier())

@@ -121,3 +121,13 @@ func unsupported(typeflag byte) string {
 	}
 	return fmt.Sprintf("entry of type %q", typeflag)
 }
+
+// IsSparse reports whether the tar leaves out parts of the member's content.
+func IsSparse(h *tar.Header) bool {
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return h.Typeflag == tar.TypeGNUSparse
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
+	"github.com/ostree-container/ostree-container/container/internal/twinhash"
 	"github.com/ostree-container/ostree-container/container/internal/work"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -69,7 +70,7 @@ func Import(ctx context.Context, store *objstore.Store, pool *work.Pool, r io.Re
 		result: &Result{Filtered: map[string]uint32{}},
 	}
 	defer im.group.Cancel(nil)
-	readErr := im.readAll(r)
+	readErr := im.readAll(twinhash.ReaderOf(r))
 	if readErr != nil {
 		im.group.Cancel(readErr)
 	}
@@ -102,9 +103,10 @@ type importer struct {
 	keptXattrs int
 }
 
-func (im *importer) readAll(r io.Reader) error {
+func (im *importer) readAll(r *twinhash.Reader) error {
 	first := &firstByte{r: r}
 	tr := tar.NewReader(first)
+	members := twinhash.Through{Src: tr, Via: r}
 	last := ""
 	for {
 		h, err := tr.Next()
@@ -133,7 +135,7 @@ func (im *importer) readAll(r io.Reader) error {
 		if err := im.globals.apply(h); err != nil {
 			return &EntryError{Entry: h.Name, Err: err}
 		}
-		if err := im.entry(h, tr); err != nil {
+		if err := im.entry(h, members); err != nil {
 			return im.atEntry(h.Name, err)
 		}
 	}
@@ -154,13 +156,13 @@ func (f *firstByte) Read(p []byte) (int, error) {
 // atEntry names the entry at which err happened, unless err is that of another entry or of the caller's context.
 func (im *importer) atEntry(name string, err error) error {
 	var at *EntryError
-	if errors.As(err, &at) || im.group.Ctx.Err() != nil && errors.Is(err, context.Cause(im.group.Ctx)) {
+	if err == nil || errors.As(err, &at) || im.group.Ctx.Err() != nil && errors.Is(err, context.Cause(im.group.Ctx)) {
 		return err
 	}
 	return &EntryError{Entry: name, Err: err}
 }
 
-func (im *importer) entry(h *tar.Header, content io.Reader) error {
+func (im *importer) entry(h *tar.Header, content twinhash.Through) error {
 	im.result.Entries++
 	im.names += int64(len(h.Name) + len(h.Linkname))
 	// Directories that no member names count too: one long path makes many.
@@ -329,9 +331,13 @@ func (im *importer) symlink(h *tar.Header, meta *object.Meta, slot *object.Check
 	})
 }
 
-func (im *importer) file(h *tar.Header, content io.Reader, meta *object.Meta, slot *object.Checksum) error {
-	if h.Size > work.SmallFile {
-		sum, err := im.store.Stream(im.group.Ctx, object.Checksum{}, meta, h.Size, content)
+func (im *importer) file(h *tar.Header, content twinhash.Through, meta *object.Meta, slot *object.Checksum) error {
+	if h.Size > work.SmallFile || IsSparse(h) {
+		var source io.Reader = content
+		if IsSparse(h) { // what is read for it is not its content
+			source = content.Src
+		}
+		sum, err := im.store.Stream(im.group.Ctx, object.Checksum{}, meta, h.Size, source)
 		if err != nil {
 			return err
 		}
@@ -339,24 +345,20 @@ func (im *importer) file(h *tar.Header, content io.Reader, meta *object.Meta, sl
 		return nil
 	}
 	buf, release := work.Buffer(h.Size)
-	if _, err := io.ReadFull(content, buf); err != nil {
+	hash := object.NewFileHash(meta)
+	if _, err := io.ReadFull(content.Hashing(hash), buf); err != nil {
 		release()
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return fmt.Errorf("content: %w", err)
 	}
-	name := h.Name
-	err := im.group.Do(func() error {
+	name, sum := h.Name, object.Checksum(hash.Sum())
+	*slot = sum
+	return im.group.Do(func() error {
 		defer release()
-		sum, err := im.store.File(im.group.Ctx, object.Checksum{}, meta, "", buf)
-		if err != nil {
-			return im.atEntry(name, err)
-		}
-		*slot = sum
-		return nil
+		return im.atEntry(name, im.store.SummedFile(im.group.Ctx, sum, meta, buf))
 	})
-	return err
 }
 
 // sysrootRepo is where an ostree-native image keeps its objects; a layer on top of it may have changed some of them in place.
@@ -370,7 +372,7 @@ type sysrootFile struct {
 
 // sysrootEntry handles files below /sysroot/ostree/repo that the layer changed (their time of modification is not 0, which is
 // what objects have) and hardlinks to them. The link becomes the file: what it links to is not part of a commit.
-func (im *importer) sysrootEntry(h *tar.Header, content io.Reader, regular bool) (done bool, err error) {
+func (im *importer) sysrootEntry(h *tar.Header, content twinhash.Through, regular bool) (done bool, err error) {
 	if h.ModTime.Unix() <= 0 {
 		return false, nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
+	"github.com/ostree-container/ostree-container/container/internal/twinhash"
 	"github.com/ostree-container/ostree-container/container/internal/work"
 	"github.com/ostree-container/ostree-container/container/layer"
 )
@@ -44,6 +45,7 @@ type scanner struct {
 	store *objstore.Store
 	group *work.Group
 	tr    *tar.Reader
+	data  twinhash.Through // content of the member that tr is at
 
 	members     int64 // of the tar, so far
 	xattrs      map[object.Checksum][]object.Xattr
@@ -65,7 +67,11 @@ type member struct {
 }
 
 func newScanner(ctx context.Context, store *objstore.Store, pool *work.Pool, r io.Reader) *scanner {
-	return &scanner{store: store, group: work.NewGroup(ctx, pool), tr: tar.NewReader(r), xattrs: map[object.Checksum][]object.Xattr{}}
+	via := twinhash.ReaderOf(r)
+	tr := tar.NewReader(via)
+	return &scanner{
+		store: store, group: work.NewGroup(ctx, pool), tr: tr, data: twinhash.Through{Src: tr, Via: via}, xattrs: map[object.Checksum][]object.Xattr{},
+	}
 }
 
 // next returns the next member below objects/ or xattrs/, io.EOF after the last.
@@ -101,21 +107,11 @@ func (s *scanner) next() (*member, error) {
 			continue
 		}
 		m.header = h
-		if isSparse(h) { // an object of any size, at no cost for who made it
+		if layer.IsSparse(h) { // an object of any size, at no cost for who made it
 			return nil, &layer.EntryError{Entry: h.Name, Err: formatError("%s.%s is sparse", m.sum, m.kind)}
 		}
 		return m, nil
 	}
-}
-
-// isSparse reports whether the tar leaves out parts of the content.
-func isSparse(h *tar.Header) bool {
-	for key := range h.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return h.Typeflag == tar.TypeGNUSparse
 }
 
 // parseMember reads objects/XX/REST.KIND or xattrs/CHECKSUM; anything else is nil.
@@ -265,33 +261,38 @@ func (s *scanner) file(m *member) error {
 		if h.Linkname == "" || len(h.Linkname) > maxTarget || !utf8.ValidString(h.Linkname) {
 			return formatError("invalid symlink target %q", h.Linkname)
 		}
-		return s.store1(m, meta, h.Linkname, nil, func() {})
+		return s.store1(m, func() error {
+			_, err := s.store.File(s.group.Ctx, m.sum, meta, h.Linkname, nil)
+			return err
+		})
 	case tar.TypeReg:
 		meta.Mode = object.ModeRegular | uint32(h.Mode&0o7777)
 		if h.Size > work.SmallFile {
-			_, err := s.store.Stream(s.group.Ctx, m.sum, meta, h.Size, s.tr)
+			_, err := s.store.Stream(s.group.Ctx, m.sum, meta, h.Size, s.data)
 			return corrupted(err)
 		}
 		buf, release := work.Buffer(h.Size)
-		if _, err := io.ReadFull(s.tr, buf); err != nil {
+		hash := object.NewFileHash(meta)
+		if _, err := io.ReadFull(s.data.Hashing(hash), buf); err != nil {
 			release()
 			return fmt.Errorf("content: %w", err)
 		}
-		return s.store1(m, meta, "", buf, release)
+		if sum := object.Checksum(hash.Sum()); sum != m.sum {
+			release()
+			return corrupted(objstore.Mismatch(m.sum, sum))
+		}
+		return s.store1(m, func() error {
+			defer release()
+			return s.store.SummedFile(s.group.Ctx, m.sum, meta, buf)
+		})
 	}
 	return formatError("Invalid tar entry of type %q", h.Typeflag)
 }
 
 // store1 hands one object to the workers.
-func (s *scanner) store1(m *member, meta *object.Meta, target string, content []byte, release func()) error {
-	sum, name := m.sum, m.header.Name
-	return s.group.Do(func() error {
-		defer release()
-		if _, err := s.store.File(s.group.Ctx, sum, meta, target, content); err != nil {
-			return atEntry(s.group.Ctx, name, corrupted(err))
-		}
-		return nil
-	})
+func (s *scanner) store1(m *member, write func() error) error {
+	name := m.header.Name
+	return s.group.Do(func() error { return atEntry(s.group.Ctx, name, corrupted(write())) })
 }
 
 func corrupted(err error) error {

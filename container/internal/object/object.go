@@ -1,5 +1,5 @@
 // Package object knows the form of OSTree's objects: file headers, directory metadata, directory trees and commits, and the
-// checksums that name them. It is pure Go and does no I/O.
+// checksums that name them. It does no I/O.
 //
 // Source: libostree's ostree-core.h (OSTREE_FILEMETA_GVARIANT_FORMAT and its neighbours) and ostree-core.c.
 package object
@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/ostree-container/ostree-container/container/internal/gvariant"
+	"github.com/ostree-container/ostree-container/container/internal/twinhash"
 )
 
 // Checksum is the SHA-256 that names an object.
@@ -155,6 +156,13 @@ func FileChecksum(m *Meta, target string, content []byte) Checksum {
 	h.Write(AppendFileHeader(make([]byte, 0, 128), m, target))
 	h.Write(content)
 	return Checksum(h.Sum(nil))
+}
+
+// NewFileHash begins the checksum of a regular file; its content is to be written to it.
+func NewFileHash(m *Meta) *twinhash.Hash {
+	h := twinhash.New()
+	_, _ = h.Write(AppendFileHeader(make([]byte, 0, 128), m, ""))
+	return h
 }
 
 // FileEntry is a file or symlink in a directory tree.

@@ -2,10 +2,8 @@ package objstore
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"strconv"
@@ -16,15 +14,17 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/internal/ctxio"
 	"github.com/ostree-container/ostree-container/container/internal/object"
+	"github.com/ostree-container/ostree-container/container/internal/twinhash"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
 // directConfig is what the repository's config says about writing.
 type directConfig struct{ noSync bool }
 
-// direct writes objects of bare and bare-user repositories itself: an unnamed file is filled, given its metadata and only then
-// linked under its checksum into a staging directory of libostree's own form. A Publish syncs the file system, renames what was
-// staged into objects/, syncs those directories and sets refs. An object is never in objects/ before its bytes are on disk.
+// direct writes objects of bare and bare-user repositories itself: an unnamed file is filled, given its metadata and held open. A
+// Publish syncs the file system, links what is held under its checksum into objects/, syncs those directories and sets refs. An
+// object is never in objects/ before its bytes are on disk. Symlinks, which cannot be held, and files beyond what a process may have
+// open get their name in a staging directory of libostree's own form at once, and are renamed.
 type direct struct {
 	repo     *ostree.Repo
 	bareUser bool
@@ -32,13 +32,16 @@ type direct struct {
 	objects  int // fd of objects/
 	stage    *stagingDir
 	space    *spaceBudget
-	uid, gid uint32 // of a file that this process makes
+	uid      uint32 // of this process
+	maxHeld  int64
 
-	// linked holds what was staged since the last publish. Writers hold epoch shared while they link a file and note it, so
+	// waiting holds what was written since the last publish. Writers hold epoch shared while they stage a file and note it, so
 	// that publish sees every object another goroutine may have found.
-	epoch  sync.RWMutex
-	mu     sync.Mutex
-	linked []stagedObject
+	epoch   sync.RWMutex
+	mu      sync.Mutex
+	waiting []waitingObject
+	pending map[stagedObject]struct{} // those, until they are in objects/
+	held    atomic.Int64              // descriptors in waiting
 
 	inPlace atomic.Bool // something was linked into objects/ since the last sync
 	lost    error       // a sync failed: the kernel says so once, so it is kept. Only publish uses it
@@ -52,6 +55,22 @@ type direct struct {
 type stagedObject struct {
 	sum object.Checksum
 	typ ostree.ObjectType
+}
+
+type waitingObject struct {
+	stagedObject
+	fd int // of the unnamed file; -1: it has its name in the staging directory
+}
+
+// heldFiles is how many files wait for a publish without a name, if the process may have four times as many open.
+const heldFiles = 2 * flushEvery
+
+func maxHeld() int64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return int64(min(limit.Cur/4, heldFiles))
 }
 
 func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*direct, error) {
@@ -68,7 +87,8 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 	}
 	d := &direct{
 		repo: repo, bareUser: repo.Mode() == ostree.ModeBareUser, cfg: cfg, objects: objects, syncfs: unix.Syncfs, fsync: unix.Fsync,
-		space: &spaceBudget{path: repo.Path(), fd: objects, reserved: reserved}, uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
+		space: &spaceBudget{path: repo.Path(), fd: objects, reserved: reserved}, uid: uint32(os.Geteuid()),
+		maxHeld: maxHeld(), pending: map[stagedObject]struct{}{},
 	}
 	var adopted []stagedObject
 	d.stage, adopted, err = openStaging(repo)
@@ -76,9 +96,9 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 		return nil, errors.Join(err, unix.Close(objects))
 	}
 	for _, o := range adopted {
-		d.note(o)
+		d.note(o, -1)
 	}
-	probe, err := d.create()
+	probe, err := d.create(0o600)
 	if err != nil {
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
 			err = errNoTmpfile
@@ -114,17 +134,22 @@ var suffixes = map[ostree.ObjectType]string{
 }
 
 func (d *direct) has(_ context.Context, typ ostree.ObjectType, sum object.Checksum) (bool, error) {
-	name := path(typ, &sum)
-	for _, dir := range []int{d.objects, d.stage.fd} {
-		var st unix.Stat_t
-		switch err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); {
-		case err == nil:
-			return true, nil
-		case !errors.Is(err, unix.ENOENT):
-			return false, &os.PathError{Op: "stat", Path: name, Err: err}
-		}
+	d.mu.Lock()
+	_, ok := d.pending[stagedObject{sum, typ}]
+	d.mu.Unlock()
+	if ok {
+		return true, nil
 	}
-	return false, nil
+	name := path(typ, &sum)
+	var st unix.Stat_t
+	switch err := unix.Fstatat(d.objects, name, &st, unix.AT_SYMLINK_NOFOLLOW); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.ENOENT):
+		return false, nil
+	default:
+		return false, &os.PathError{Op: "stat", Path: name, Err: err}
+	}
 }
 
 func (d *direct) file(ctx context.Context, sum object.Checksum, m *object.Meta, target string, content []byte) error {
@@ -140,7 +165,7 @@ func (d *direct) file(ctx context.Context, sum object.Checksum, m *object.Meta, 
 	if err := d.space.take(int64(len(content))); err != nil {
 		return err
 	}
-	f, err := d.create()
+	f, err := d.create(d.fileMode(m))
 	if err != nil {
 		return err
 	}
@@ -162,19 +187,18 @@ func (d *direct) stream(ctx context.Context, want object.Checksum, m *object.Met
 	if err := d.space.check(size); err != nil {
 		return want, false, err
 	}
-	f, err := d.create()
+	f, err := d.create(d.fileMode(m))
 	if err != nil {
 		return want, false, err
 	}
 	defer f.close()
-	h := sha256.New()
-	h.Write(object.AppendFileHeader(nil, m, ""))
-	if err := d.copy(ctx, f, h, size, r); err != nil {
+	hash := object.NewFileHash(m)
+	if err := d.copy(ctx, f, hashing(r, hash), size); err != nil {
 		return want, false, err
 	}
-	sum := object.Checksum(h.Sum(nil))
+	sum := object.Checksum(hash.Sum())
 	if !want.IsZero() && sum != want {
-		return sum, false, fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, sum)
+		return sum, false, Mismatch(want, sum)
 	}
 	if present, err := d.hasFile(ctx, sum); err != nil || present {
 		return sum, false, err
@@ -186,9 +210,17 @@ func (d *direct) stream(ctx context.Context, want object.Checksum, m *object.Met
 // should not, they fail and are done in the usual way.
 var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 512<<10); return &b }}
 
-// copy moves size bytes through a bounded buffer into f and h, past the page cache: nobody reads a new object soon, and the sync before it
+// hashing returns a reader of r that adds what is read to hash.
+func hashing(r io.Reader, hash *twinhash.Hash) io.Reader {
+	if member, ok := r.(twinhash.Through); ok {
+		return member.Hashing(hash)
+	}
+	return twinhash.NewReader(r, hash)
+}
+
+// copy moves size bytes through a bounded buffer into f, past the page cache: nobody reads a new object soon, and the sync before it
 // becomes visible finds it on the disk already.
-func (d *direct) copy(ctx context.Context, f *tmpFile, h hash.Hash, size int64, r io.Reader) error {
+func (d *direct) copy(ctx context.Context, f *tmpFile, r io.Reader, size int64) error {
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
 	if !d.cfg.noSync {
@@ -208,7 +240,6 @@ func (d *direct) copy(ctx context.Context, f *tmpFile, h hash.Hash, size int64, 
 		if err := d.space.take(int64(n)); err != nil {
 			return err
 		}
-		h.Write((*buf)[:n])
 		if err := f.write((*buf)[:n]); err != nil {
 			return err
 		}
@@ -219,19 +250,19 @@ func (d *direct) copy(ctx context.Context, f *tmpFile, h hash.Hash, size int64, 
 
 // verifyStream reads a file that is in the repository already and checks that it is what it is said to be.
 func verifyStream(ctx context.Context, want object.Checksum, m *object.Meta, size int64, r io.Reader) (object.Checksum, bool, error) {
-	h := sha256.New()
-	h.Write(object.AppendFileHeader(nil, m, ""))
+	hash := object.NewFileHash(m)
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
-	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{io.LimitReader(ctxio.NewReader(ctx, r), size)}, *buf)
+	source := io.LimitReader(ctxio.NewReader(ctx, hashing(r, hash)), size)
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{source}, *buf)
 	if err != nil {
 		return want, false, err
 	}
 	if n != size {
 		return want, false, io.ErrUnexpectedEOF
 	}
-	if sum := object.Checksum(h.Sum(nil)); sum != want {
-		return sum, false, fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, sum)
+	if sum := object.Checksum(hash.Sum()); sum != want {
+		return sum, false, Mismatch(want, sum)
 	}
 	return want, false, nil
 }
@@ -243,7 +274,7 @@ func (d *direct) metadata(ctx context.Context, typ ostree.ObjectType, sum object
 	if err := d.space.take(int64(len(data))); err != nil {
 		return err
 	}
-	f, err := d.create()
+	f, err := d.create(0o644)
 	if err != nil {
 		return err
 	}
@@ -251,10 +282,21 @@ func (d *direct) metadata(ctx context.Context, typ ostree.ObjectType, sum object
 	if err := f.write(data); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(f.fd, 0o644); err != nil {
-		return &os.PathError{Op: "fchmod", Path: d.stage.name, Err: err}
+	if err := f.setMode(0o644); err != nil {
+		return err
 	}
-	return d.link(f, sum, typ)
+	return d.keep(f, sum, typ)
+}
+
+// fileMode returns the permissions that a file or, in a bare-user repository, symlink has on disk.
+func (d *direct) fileMode(m *object.Meta) uint32 {
+	switch {
+	case !d.bareUser:
+		return m.Mode & 0o7777
+	case m.Mode&object.ModeType == object.ModeRegular:
+		return m.Mode&0o775 | 0o400
+	}
+	return 0o644
 }
 
 // finish gives a filled file the metadata of its object, as the repository mode keeps it, and stages it.
@@ -263,21 +305,15 @@ func (d *direct) finish(f *tmpFile, sum object.Checksum, m *object.Meta) error {
 		if err := f.setXattr("user.ostreemeta", object.AppendMeta(nil, m)); err != nil {
 			return err
 		}
-		mode := uint32(0o644)
-		if m.Mode&object.ModeType == object.ModeRegular {
-			mode = m.Mode&0o775 | 0o400
-		}
-		if err := unix.Fchmod(f.fd, mode); err != nil {
-			return &os.PathError{Op: "fchmod", Path: d.stage.name, Err: err}
+		if err := f.setMode(d.fileMode(m)); err != nil {
+			return err
 		}
 	} else {
-		if m.UID != d.uid || m.GID != d.gid || d.stage.setgid {
-			if err := unix.Fchown(f.fd, int(m.UID), int(m.GID)); err != nil {
-				return &os.PathError{Op: "fchown", Path: d.stage.name, Err: err}
-			}
+		if err := f.setOwner(m.UID, m.GID); err != nil {
+			return err
 		}
-		if err := unix.Fchmod(f.fd, m.Mode&0o7777); err != nil {
-			return &os.PathError{Op: "fchmod", Path: d.stage.name, Err: err}
+		if err := f.setMode(d.fileMode(m)); err != nil {
+			return err
 		}
 		for _, x := range m.Xattrs { // after fchown, which clears security.capability
 			if err := f.setXattr(x.Name, x.Value); err != nil {
@@ -295,7 +331,7 @@ func (d *direct) finish(f *tmpFile, sum object.Checksum, m *object.Meta) error {
 	if err := unix.UtimesNanoAt(f.fd, "", times, unix.AT_EMPTY_PATH); err != nil {
 		return &os.PathError{Op: "utimensat", Path: d.stage.name, Err: err}
 	}
-	return d.link(f, sum, ostree.ObjectFile)
+	return d.keep(f, sum, ostree.ObjectFile)
 }
 
 // symlink stages a symlink of a bare repository, which is a symlink on disk.
@@ -305,10 +341,8 @@ func (d *direct) symlink(sum object.Checksum, m *object.Meta, target string) err
 		return &os.PathError{Op: "symlink", Path: d.stage.name, Err: err}
 	}
 	err := func() error {
-		if m.UID != d.uid || m.GID != d.gid || d.stage.setgid {
-			if err := unix.Fchownat(d.stage.fd, tmp, int(m.UID), int(m.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
-				return &os.PathError{Op: "lchown", Path: d.stage.name, Err: err}
-			}
+		if err := unix.Fchownat(d.stage.fd, tmp, int(m.UID), int(m.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return &os.PathError{Op: "lchown", Path: d.stage.name, Err: err}
 		}
 		for _, x := range m.Xattrs {
 			p := "/proc/self/fd/" + strconv.Itoa(d.stage.fd) + "/" + tmp
@@ -331,7 +365,7 @@ func (d *direct) symlink(sum object.Checksum, m *object.Meta, target string) err
 		// Linked, not renamed: of two goroutines with the same symlink only one may note it.
 		switch err = unix.Linkat(d.stage.fd, tmp, d.stage.fd, path(ostree.ObjectFile, &sum), 0); {
 		case err == nil:
-			d.note(stagedObject{sum, ostree.ObjectFile})
+			d.note(stagedObject{sum, ostree.ObjectFile}, -1)
 		case errors.Is(err, unix.EEXIST): // another goroutine was faster
 			err = nil
 		default:
@@ -341,7 +375,17 @@ func (d *direct) symlink(sum object.Checksum, m *object.Meta, target string) err
 	return errors.Join(err, unix.Unlinkat(d.stage.fd, tmp, 0))
 }
 
-func (d *direct) link(f *tmpFile, sum object.Checksum, typ ostree.ObjectType) error {
+// keep leaves a complete file to the next publish, which also sees to one that another goroutine has written meanwhile.
+func (d *direct) keep(f *tmpFile, sum object.Checksum, typ ostree.ObjectType) error {
+	if d.held.Add(1) <= d.maxHeld {
+		if d.note(stagedObject{sum, typ}, f.fd) {
+			f.fd = -1
+		} else {
+			d.held.Add(-1)
+		}
+		return nil
+	}
+	d.held.Add(-1)
 	if err := d.stage.ensure(sum[0]); err != nil {
 		return err
 	}
@@ -353,26 +397,34 @@ func (d *direct) link(f *tmpFile, sum object.Checksum, typ ostree.ObjectType) er
 	case err != nil:
 		return &os.PathError{Op: "link", Path: d.stage.name, Err: err}
 	}
-	d.note(stagedObject{sum, typ})
+	d.note(stagedObject{sum, typ}, -1)
 	return nil
 }
 
-func (d *direct) note(o stagedObject) {
+// note adds an object to those that wait, unless it is one of them.
+func (d *direct) note(o stagedObject, fd int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.pending[o]; ok {
+		return false
+	}
+	d.pending[o] = struct{}{}
+	d.waiting = append(d.waiting, waitingObject{o, fd})
 	if o.typ == ostree.ObjectFile {
 		d.files.note(o.sum)
 	}
-	d.mu.Lock()
-	d.linked = append(d.linked, o)
-	d.mu.Unlock()
+	return true
 }
 
-func (d *direct) publish(ctx context.Context, refs map[string]string) (err error) {
+func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bool) (err error) {
 	if d.lost != nil {
 		return d.lost
 	}
 	d.epoch.Lock()
-	batch := d.linked
-	d.linked = nil
+	d.mu.Lock()
+	batch := d.waiting
+	d.waiting = nil
+	d.mu.Unlock()
 	d.epoch.Unlock()
 	moved := 0
 	defer func() {
@@ -381,7 +433,7 @@ func (d *direct) publish(ctx context.Context, refs map[string]string) (err error
 				d.inPlace.Store(true) // and sync those that were moved
 			}
 			d.mu.Lock()
-			d.linked = append(d.linked, batch[moved:]...)
+			d.waiting = append(d.waiting, batch[moved:]...)
 			d.mu.Unlock()
 		}
 	}()
@@ -400,8 +452,8 @@ func (d *direct) publish(ctx context.Context, refs map[string]string) (err error
 			n++
 		}
 	}
-	for _, part := range [][]stagedObject{batch[:commits], batch[commits:]} {
-		if err := d.move(part, &moved); err != nil {
+	for _, part := range [][]waitingObject{batch[:commits], batch[commits:]} {
+		if err := d.move(part, &moved, lasting); err != nil {
 			return err
 		}
 	}
@@ -413,8 +465,8 @@ func (d *direct) publish(ctx context.Context, refs map[string]string) (err error
 	return nil
 }
 
-// move renames staged objects into the repository, counting them, and makes that durable.
-func (d *direct) move(batch []stagedObject, moved *int) error {
+// move brings waiting objects into the repository, counting them, and makes that durable if it is to be lasting.
+func (d *direct) move(batch []waitingObject, moved *int, lasting bool) error {
 	if len(batch) == 0 {
 		return nil
 	}
@@ -425,16 +477,40 @@ func (d *direct) move(batch []stagedObject, moved *int) error {
 		if err := ensureDir(d.objects, xx, &d.known); err != nil {
 			return err
 		}
-		name := path(o.typ, &o.sum)
-		if err := unix.Renameat(d.stage.fd, name, d.objects, name); err != nil {
-			return &os.PathError{Op: "rename object", Path: name, Err: err}
+		if err := d.place(o); err != nil {
+			return err
 		}
 		*moved++
+		d.mu.Lock()
+		delete(d.pending, o.stagedObject)
+		d.mu.Unlock()
 	}
-	if d.cfg.noSync {
+	switch {
+	case d.cfg.noSync:
+		return nil
+	case !lasting:
+		d.inPlace.Store(true)
 		return nil
 	}
 	return d.syncDirs(&touched)
+}
+
+// place gives one object its name in objects/.
+func (d *direct) place(o waitingObject) error {
+	name := path(o.typ, &o.sum)
+	if o.fd < 0 {
+		if err := unix.Renameat(d.stage.fd, name, d.objects, name); err != nil {
+			return &os.PathError{Op: "rename object", Path: name, Err: err}
+		}
+		return nil
+	}
+	f := tmpFile{fd: o.fd, root: d.uid == 0}
+	if err := f.linkInto(d.objects, name); err != nil && !errors.Is(err, unix.EEXIST) { // another process may have it by now
+		return &os.PathError{Op: "link object", Path: name, Err: err}
+	}
+	f.close()
+	d.held.Add(-1)
+	return nil
 }
 
 // syncEach is up to how many directories are synced one by one. Each waits for the disk; the data is there already, so that syncing the
@@ -471,6 +547,12 @@ func (d *direct) unsynced(err error) error {
 }
 
 func (d *direct) close() error {
+	for _, o := range d.waiting {
+		if o.fd >= 0 {
+			_ = unix.Ftruncate(o.fd, 0) // a child of this process that is about to exec may have a copy: give the room back now
+			_ = unix.Close(o.fd)
+		}
+	}
 	return errors.Join(d.stage.close(), unix.Close(d.objects))
 }
 

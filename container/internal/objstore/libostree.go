@@ -119,7 +119,7 @@ func (l *viaLibostree) metadata(ctx context.Context, typ ostree.ObjectType, sum 
 	})
 }
 
-func (l *viaLibostree) publish(ctx context.Context, refs map[string]string) error {
+func (l *viaLibostree) publish(ctx context.Context, refs map[string]string, _ bool) error {
 	// A commit that is here now was made after its objects: they are in the open transaction, or were published.
 	l.commitsMu.Lock()
 	commits := maps.Clone(l.commits)

@@ -21,7 +21,6 @@ type stagingDir struct {
 	fd, tmp int // the directory and REPO/tmp
 	name    string
 	lock    int
-	setgid  bool
 	known   [256]atomic.Bool
 }
 
@@ -130,11 +129,6 @@ func lockStaging(tmp int, name string) (*stagingDir, error) {
 	} else if err != nil {
 		return nil, errors.Join(err, unix.Close(lock))
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(s.fd, &st); err != nil {
-		return nil, errors.Join(err, s.release())
-	}
-	s.setgid = st.Mode&unix.S_ISGID != 0
 	return s, nil
 }
 

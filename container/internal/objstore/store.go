@@ -27,6 +27,11 @@ import (
 // ErrMismatch is returned when content does not have the checksum it is said to have. Nothing was written.
 var ErrMismatch = errors.New("corrupted object")
 
+// Mismatch returns an error that wraps ErrMismatch.
+func Mismatch(want, got object.Checksum) error {
+	return fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, got)
+}
+
 // Backend says who writes the objects.
 type Backend int
 
@@ -60,8 +65,9 @@ type backend interface {
 	stream(ctx context.Context, want object.Checksum, m *object.Meta, size int64, r io.Reader) (object.Checksum, bool, error)
 	// metadata writes a dirtree, dirmeta or commit.
 	metadata(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, data []byte) error
-	// publish makes everything written so far durable and part of the repository, then sets refs (full name to checksum).
-	publish(ctx context.Context, refs map[string]string) error
+	// publish makes everything written so far durable and part of the repository, then sets refs (full name to checksum). If it
+	// need not be lasting, a crash may undo that, but not leave half of an object.
+	publish(ctx context.Context, refs map[string]string, lasting bool) error
 	close() error
 }
 
@@ -80,9 +86,10 @@ type Store struct {
 }
 
 type publishRequest struct {
-	ctx  context.Context
-	refs map[string]string
-	done chan error
+	ctx     context.Context
+	refs    map[string]string
+	lasting bool
+	done    chan error
 }
 
 // Open prepares for writing. A nil opts means the default. The result must be closed.
@@ -166,25 +173,34 @@ func (s *Store) Has(ctx context.Context, typ ostree.ObjectType, sum object.Check
 func (s *Store) File(ctx context.Context, want object.Checksum, m *object.Meta, target string, content []byte) (object.Checksum, error) {
 	sum := object.FileChecksum(m, target, content)
 	if !want.IsZero() && sum != want {
-		return sum, fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, sum)
+		return sum, Mismatch(want, sum)
 	}
+	return sum, s.file(ctx, sum, m, target, content)
+}
+
+// SummedFile stores a regular file whose checksum the caller has computed from m and content.
+func (s *Store) SummedFile(ctx context.Context, sum object.Checksum, m *object.Meta, content []byte) error {
+	return s.file(ctx, sum, m, "", content)
+}
+
+func (s *Store) file(ctx context.Context, sum object.Checksum, m *object.Meta, target string, content []byte) error {
 	present, err := s.backend.hasFile(ctx, sum)
 	if err != nil {
-		return sum, err
+		return err
 	}
 	if present {
 		s.stats.present.Add(1)
-		return sum, nil
+		return nil
 	}
 	if err := s.backend.file(ctx, sum, m, target, content); err != nil {
-		return sum, s.explain(ctx, err, int64(len(content)))
+		return s.explain(ctx, err, int64(len(content)))
 	}
 	s.wrote(ctx, int64(len(content)))
-	return sum, nil
+	return nil
 }
 
 // Stream stores a regular file of size bytes without holding it in memory. It is an error if r ends early. If want is not zero
-// and the checksum differs, the error wraps ErrMismatch and nothing is kept.
+// and the checksum differs, the error wraps ErrMismatch and nothing is kept. A twinhash.Through is hashed as it is read.
 func (s *Store) Stream(ctx context.Context, want object.Checksum, m *object.Meta, size int64, r io.Reader) (object.Checksum, error) {
 	sum, written, err := s.backend.stream(ctx, want, m, size, r)
 	if err != nil {
@@ -220,7 +236,7 @@ func (s *Store) Commit(ctx context.Context, c *object.Commit) (object.Checksum, 
 // Metadata stores a metadata object as it is; if want is not zero and the checksum differs, the error wraps ErrMismatch.
 func (s *Store) Metadata(ctx context.Context, typ ostree.ObjectType, want object.Checksum, data []byte) (object.Checksum, error) {
 	if sum := object.Sum(data); !want.IsZero() && sum != want {
-		return sum, fmt.Errorf("%w: checksum expected=%s actual=%s", ErrMismatch, want, sum)
+		return sum, Mismatch(want, sum)
 	}
 	return s.metadata(ctx, typ, data)
 }
@@ -246,7 +262,7 @@ func (s *Store) metadata(ctx context.Context, typ ostree.ObjectType, data []byte
 // checksum; may be nil). It returns when that has happened, or early when ctx is done; what was begun is finished all the same.
 func (s *Store) Publish(ctx context.Context, refs map[string]string) error {
 	select {
-	case err := <-s.request(ctx, refs):
+	case err := <-s.request(ctx, refs, true):
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -254,8 +270,8 @@ func (s *Store) Publish(ctx context.Context, refs map[string]string) error {
 }
 
 // request asks for a publish and returns where its end will be told.
-func (s *Store) request(ctx context.Context, refs map[string]string) <-chan error {
-	req := &publishRequest{ctx: ctx, refs: refs, done: make(chan error, 1)}
+func (s *Store) request(ctx context.Context, refs map[string]string, lasting bool) <-chan error {
+	req := &publishRequest{ctx: ctx, refs: refs, lasting: lasting, done: make(chan error, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue = append(s.queue, req)
@@ -269,13 +285,13 @@ func (s *Store) request(ctx context.Context, refs map[string]string) <-chan erro
 
 // flushEvery is after how many objects they are moved into the repository without being asked for, so that what is remembered of
 // them, and what a sync has to write, is bounded.
-const flushEvery = 32 << 10
+const flushEvery = 4 << 10
 
 // wrote counts an object.
 func (s *Store) wrote(ctx context.Context, size int64) {
 	s.stats.bytes.Add(size)
 	if s.stats.written.Add(1)%flushEvery == 0 {
-		s.request(ctx, nil) // if it fails, the publish that sets refs fails too
+		s.request(ctx, nil, false) // if it fails, the publish that sets refs fails too
 	}
 }
 
@@ -293,12 +309,14 @@ func (s *Store) publishLoop() {
 		s.mu.Unlock()
 		refs := map[string]string{}
 		var live []*publishRequest
+		lasting := false
 		for _, req := range batch {
 			if err := req.ctx.Err(); err != nil { // its layer was given up: do not make it visible
 				req.done <- context.Cause(req.ctx)
 				continue
 			}
 			live = append(live, req)
+			lasting = lasting || req.lasting
 			for name, sum := range req.refs {
 				refs[name] = sum
 			}
@@ -307,7 +325,7 @@ func (s *Store) publishLoop() {
 			continue
 		}
 		ctx := context.WithoutCancel(live[0].ctx)
-		err := s.explain(ctx, s.backend.publish(ctx, refs), 0)
+		err := s.explain(ctx, s.backend.publish(ctx, refs, lasting), 0)
 		for _, req := range live {
 			req.done <- err
 		}

@@ -44,7 +44,7 @@ func TestFailedSyncIsNotForgotten(t *testing.T) {
 			}
 			put("lost")
 			// As wrote does in the background: nobody looks at the error.
-			if err := <-s.request(context.WithoutCancel(ctx), nil); !errors.Is(err, unix.EIO) {
+			if err := <-s.request(context.WithoutCancel(ctx), nil, true); !errors.Is(err, unix.EIO) {
 				t.Fatalf("the flush says %v, want EIO", err)
 			}
 			for range 2 {

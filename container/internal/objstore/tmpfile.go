@@ -11,17 +11,46 @@ import (
 
 // tmpFile is a file without a name; it is gone when closed unless it was linked.
 type tmpFile struct {
-	fd     int
-	root   bool
-	direct bool // writes go past the page cache
+	fd       int
+	root     bool
+	direct   bool // writes go past the page cache
+	mode     uint32
+	uid, gid uint32
 }
 
-func (d *direct) create() (*tmpFile, error) {
-	fd, err := unix.Openat(d.stage.fd, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+// create makes a file, with those of the permissions that it can have while it is filled.
+func (d *direct) create(mode uint32) (*tmpFile, error) {
+	fd, err := unix.Openat(d.stage.fd, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, mode&0o777|0o600)
 	if err != nil {
 		return nil, &os.PathError{Op: "create", Path: d.stage.name, Err: err}
 	}
-	return &tmpFile{fd: fd, root: d.uid == 0}, nil
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil { // the umask, the group of a setgid directory
+		_ = unix.Close(fd)
+		return nil, &os.PathError{Op: "stat", Path: d.stage.name, Err: err}
+	}
+	return &tmpFile{fd: fd, root: d.uid == 0, mode: st.Mode & 0o7777, uid: st.Uid, gid: st.Gid}, nil
+}
+
+// setOwner is to be called before setMode and setXattr: it may clear the setuid bit and file capabilities.
+func (f *tmpFile) setOwner(uid, gid uint32) error {
+	if uid == f.uid && gid == f.gid {
+		return nil
+	}
+	if err := unix.Fchown(f.fd, int(uid), int(gid)); err != nil {
+		return fmt.Errorf("set owner of object: %w", err)
+	}
+	return nil
+}
+
+func (f *tmpFile) setMode(mode uint32) error {
+	if mode == f.mode {
+		return nil
+	}
+	if err := unix.Fchmod(f.fd, mode); err != nil {
+		return fmt.Errorf("set mode of object: %w", err)
+	}
+	return nil
 }
 
 // directAlign is what sizes of writes past the page cache are multiples of, in bytes; no disk in use has larger blocks.
@@ -91,4 +120,9 @@ func (f *tmpFile) linkInto(dir int, name string) error {
 	return unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(f.fd), dir, name, unix.AT_SYMLINK_FOLLOW)
 }
 
-func (f *tmpFile) close() { _ = unix.Close(f.fd) } // what was written is linked or unwanted; writes report their own errors
+// close gives the file up, unless it was left to a publish; writes report their own errors.
+func (f *tmpFile) close() {
+	if f.fd >= 0 {
+		_ = unix.Close(f.fd)
+	}
+}
