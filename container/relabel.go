@@ -1,10 +1,15 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
@@ -114,6 +119,7 @@ type relabeler struct {
 	tree     *union.Tree
 	base     *union.Tree // nil: look at everything
 	policy   *ostree.SePolicy
+	policyMu sync.Mutex
 	metas    map[metaKey]object.Checksum
 }
 
@@ -139,12 +145,16 @@ func (r *relabeler) dir(ctx context.Context, path string, d, lower *union.Dir) e
 			return err
 		}
 	}
+	labelled, err := r.files(ctx, path, d, lowerFiles)
+	if err != nil {
+		return err
+	}
 	return r.tree.Visit(ctx, path, d,
 		func(name string, sum object.Checksum) (object.Checksum, error) {
-			if lowerFiles[name] == sum && !sum.IsZero() {
-				return sum, nil
+			if now, ok := labelled[name]; ok {
+				return now, nil
 			}
-			return r.file(ctx, path+"/"+name, sum)
+			return sum, nil
 		},
 		func(name string, sub *union.Dir) error {
 			same := lowerDirs[name]
@@ -159,24 +169,35 @@ func (r *relabeler) dir(ctx context.Context, path string, d, lower *union.Dir) e
 		})
 }
 
-func (r *relabeler) file(ctx context.Context, path string, sum object.Checksum) (object.Checksum, error) {
-	f, err := r.importer.repo.LoadFile(ctx, sum.String())
-	if err != nil {
-		return sum, fmt.Errorf("%s: %w", path, err)
-	}
-	mode := f.Info.Mode
-	if err := f.Close(); err != nil {
-		return sum, err
-	}
-	label, err := r.policy.Label(ctx, path, mode)
-	if err != nil {
-		return sum, err
-	}
-	sum, err = r.store.Relabel(ctx, sum, label)
-	if err != nil {
-		return sum, fmt.Errorf("relabel %s: %w", path, err)
-	}
-	return sum, nil
+// files relabels the files of d, several at once, and returns their checksums by name; those that lower has too are left out.
+func (r *relabeler) files(ctx context.Context, path string, d *union.Dir, lower map[string]object.Checksum) (map[string]object.Checksum, error) {
+	labelled := map[string]object.Checksum{}
+	var mu sync.Mutex
+	g, groupCtx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	err := r.tree.Visit(ctx, path, d,
+		func(name string, sum object.Checksum) (object.Checksum, error) {
+			if before, ok := lower[name]; ok && before == sum {
+				return sum, nil
+			}
+			g.Go(func() error {
+				now, err := r.store.Relabel(groupCtx, sum, func(mode uint32) (string, error) {
+					r.policyMu.Lock()
+					defer r.policyMu.Unlock()
+					return r.policy.Label(groupCtx, path+"/"+name, mode)
+				})
+				if err != nil {
+					return fmt.Errorf("relabel %s/%s: %w", path, name, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				labelled[name] = now
+				return nil
+			})
+			return sum, nil
+		},
+		func(string, *union.Dir) error { return nil })
+	return labelled, cmp.Or(g.Wait(), err)
 }
 
 // meta returns the metadata of a directory with the label of its path.

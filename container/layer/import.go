@@ -451,12 +451,11 @@ func (im *importer) relabel(f *sysrootFile, path string) (*object.Checksum, erro
 	if err := im.group.Ctx.Err(); err != nil {
 		return nil, context.Cause(im.group.Ctx)
 	}
-	label, err := im.opts.Policy.Label(im.group.Ctx, "/"+path, f.meta.Mode)
-	if err != nil {
-		return nil, err
-	}
 	slot := im.tree.slot()
-	*slot, err = im.store.Relabel(im.group.Ctx, *f.slot, label)
+	var err error
+	*slot, err = im.store.Relabel(im.group.Ctx, *f.slot, func(mode uint32) (string, error) {
+		return im.opts.Policy.Label(im.group.Ctx, "/"+path, mode)
+	})
 	return slot, err
 }
 

@@ -13,12 +13,9 @@ import (
 // relabelInline is up to which size, in bytes, a file is relabelled in memory.
 const relabelInline = 256 << 10
 
-// Relabel stores a file or symlink again with another SELinux label and returns its new checksum, which is the old one if that
-// label is there already. An empty label changes nothing.
-func (s *Store) Relabel(ctx context.Context, sum object.Checksum, label string) (_ object.Checksum, err error) {
-	if label == "" {
-		return sum, nil
-	}
+// Relabel stores a file or symlink again with the SELinux label that is right for its mode and returns its new checksum, which is the
+// old one if that label is there already. An empty label changes nothing. Its content is read only if it is stored again.
+func (s *Store) Relabel(ctx context.Context, sum object.Checksum, labelFor func(mode uint32) (string, error)) (_ object.Checksum, err error) {
 	f, err := s.repo.LoadFile(ctx, sum.String())
 	if errors.Is(err, ostree.ErrNotFound) { // not published yet
 		if err := s.Publish(ctx, nil); err != nil {
@@ -30,6 +27,10 @@ func (s *Store) Relabel(ctx context.Context, sum object.Checksum, label string) 
 		return sum, fmt.Errorf("load object %s: %w", sum, err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	label, err := labelFor(f.Info.Mode)
+	if err != nil || label == "" {
+		return sum, err
+	}
 	old := make([]object.Xattr, len(f.Xattrs))
 	for i, x := range f.Xattrs {
 		old[i] = object.Xattr{Name: x.Name, Value: x.Value}
