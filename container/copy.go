@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/ostree-container/ostree-container/container/imageref"
-	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -94,20 +95,30 @@ func Copy(ctx context.Context, src *ostree.Repo, ref imageref.ImageReference, ds
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	done := (&progress{emit: opts.Progress}).phase(PhaseCopy)
-	c := &copier{src: src, dst: dst, store: store, index: store.Index(), verify: opts.Verify, seen: map[objectKey]struct{}{}}
+	c := &copier{src: src, dst: dst, store: store, index: store.Index(), verify: opts.Verify}
 	if err := c.copy(ctx, commits); err != nil {
 		return nil, err
 	}
-	if err := store.Publish(ctx, layers); err != nil {
+	if err := setRefs(ctx, dst, layers); err != nil {
 		return nil, err
 	}
-	if err := store.Publish(ctx, map[string]string{name: state.MergeCommit}); err != nil {
+	if err := setRefs(ctx, dst, map[string]string{name: state.MergeCommit}); err != nil {
 		return nil, err
 	}
 	done()
 	c.result.MergeCommit = state.MergeCommit
 	c.result.Linked, c.result.Copied, c.result.Present, c.result.BytesCopied = c.linked.Load(), c.copied.Load(), c.present.Load(), c.bytes.Load()
 	return &c.result, nil
+}
+
+// setRefs sets refs to commits that are durable, several at once: each waits for the disk, and one write serves all that wait.
+func setRefs(ctx context.Context, repo *ostree.Repo, refs map[string]string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(8)
+	for name, commit := range refs {
+		g.Go(func() error { return repo.SetRefImmediate(ctx, "", name, commit) })
+	}
+	return g.Wait()
 }
 
 // copyDetached takes over the detached metadata of a commit, beside what the destination has.
@@ -141,18 +152,4 @@ func copyDetached(ctx context.Context, src, dst *ostree.Repo, checksum string) e
 		return err
 	}
 	return dst.WriteDetachedMetadata(ctx, checksum, merged)
-}
-
-// loadVerified returns a metadata object whose checksum was computed.
-func loadVerified(ctx context.Context, repo *ostree.Repo, typ ostree.ObjectType, sum object.Checksum) ([]byte, error) {
-	data, err := repo.LoadVariantBytes(ctx, typ, sum.String())
-	if errors.Is(err, ostree.ErrNotFound) {
-		return nil, fmt.Errorf("%w: object %s.%s is missing in %s: %w", ErrIncomplete, sum, typ, repo.Path(), err)
-	} else if err != nil {
-		return nil, err
-	}
-	if got := object.Sum(data); got != sum {
-		return nil, fmt.Errorf("%w %s.%s in %s: checksum actual=%s; see ostree fsck", objstore.ErrMismatch, sum, typ, repo.Path(), got)
-	}
-	return data, nil
 }

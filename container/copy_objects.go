@@ -22,21 +22,10 @@ type copier struct {
 	index    objstore.Index
 	linker   *objstore.Linker
 	verify   bool
-	seen     map[objectKey]struct{}
-	batch    []object.Checksum
-	files    chan []object.Checksum
 	result   CopyResult
 
 	linked, copied, present, bytes atomic.Int64
 }
-
-type objectKey struct {
-	typ ostree.ObjectType
-	sum object.Checksum
-}
-
-// copyBatch is how many files are handed over at once.
-const copyBatch = 64
 
 // copy takes over commits with all that they need, and their detached metadata. No ref is set.
 func (c *copier) copy(ctx context.Context, commits []string) (err error) {
@@ -44,42 +33,41 @@ func (c *copier) copy(ctx context.Context, commits []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.linker.Close()) }()
-	c.files = make(chan []object.Checksum, 4)
+	found, err := c.reachable(ctx, commits)
+	if err != nil {
+		return err
+	}
+	var next atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
-	for range max(2, runtime.GOMAXPROCS(0)) {
+	for range runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
-			for batch := range c.files {
-				for _, sum := range batch {
-					if err := c.file(gctx, sum); err != nil {
-						return err
-					}
+			for xx := next.Add(1) - 1; xx < 256; xx = next.Add(1) - 1 {
+				if err := c.prefix(gctx, byte(xx), found.objects(byte(xx))); err != nil {
+					return err
 				}
 			}
 			return nil
 		})
 	}
-	g.Go(func() error {
-		defer close(c.files)
-		for _, commit := range commits {
-			if err := c.tree(gctx, commit); err != nil {
-				return err
-			}
-		}
-		return c.flush(gctx)
-	})
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	return c.commits(ctx, commits)
+}
+
+// commits takes over commit objects when what they need is there, and their detached metadata.
+func (c *copier) commits(ctx context.Context, commits []string) error {
+	if c.linker.Direct() { // linked at once, so all else must be durable
+		if err := c.store.Publish(ctx, nil); err != nil {
+			return err
+		}
 	}
 	for _, commit := range commits {
 		sum, err := object.ParseChecksum(commit)
 		if err != nil {
 			return err
 		}
-		data, err := loadVerified(ctx, c.src, ostree.ObjectCommit, sum)
-		if err != nil {
-			return err
-		}
-		if _, err := c.store.Metadata(ctx, ostree.ObjectCommit, sum, data); err != nil {
+		if err := c.commit(ctx, sum); err != nil {
 			return err
 		}
 	}
@@ -102,129 +90,113 @@ func (c *copier) copy(ctx context.Context, commits []string) (err error) {
 	return nil
 }
 
-// tree takes over what a commit needs.
-func (c *copier) tree(ctx context.Context, checksum string) error {
-	commit, state, err := c.src.LoadCommit(ctx, checksum)
-	if err != nil {
-		return fmt.Errorf("commit %s: %w", checksum, err)
-	}
-	if state&ostree.CommitPartial != 0 {
-		return fmt.Errorf("%w: commit %s of %s is partial", ErrIncomplete, checksum, c.src.Path())
-	}
-	root, meta, err := rootOf(commit)
+func (c *copier) commit(ctx context.Context, sum object.Checksum) error {
+	data, err := c.load(ctx, ostree.ObjectCommit, sum, nil)
 	if err != nil {
 		return err
 	}
-	if _, err := c.metadata(ctx, ostree.ObjectDirMeta, meta); err != nil {
-		return fmt.Errorf("commit %s: %w", checksum, err)
+	if c.linker.Direct() {
+		p, err := c.linker.Prefix(ctx, sum[0])
+		if err != nil {
+			return err
+		}
+		link, err := p.Link(ctx, ostree.ObjectCommit, sum)
+		if err := errors.Join(err, p.Close()); err != nil || link != objstore.NotLinked {
+			return err
+		}
 	}
-	if err := c.directory(ctx, root, "/"); err != nil {
-		return fmt.Errorf("commit %s: %w", checksum, err)
+	_, err = c.store.Metadata(ctx, ostree.ObjectCommit, sum, data)
+	return err
+}
+
+// load returns a metadata object whose checksum was computed; it may be in buf.
+func (c *copier) load(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, buf []byte) ([]byte, error) {
+	data, err := c.linker.Load(ctx, typ, sum, buf)
+	if errors.Is(err, ostree.ErrNotFound) {
+		return nil, fmt.Errorf("%w: object %s.%s is missing in %s: %w", ErrIncomplete, sum, typ, c.src.Path(), err)
+	} else if err != nil {
+		return nil, err
+	}
+	if got := object.Sum(data); got != sum {
+		return nil, fmt.Errorf("%w %s.%s in %s: checksum actual=%s; see ostree fsck", objstore.ErrMismatch, sum, typ, c.src.Path(), got)
+	}
+	return data, nil
+}
+
+// prefix takes over objects whose checksums begin with the same byte.
+func (c *copier) prefix(ctx context.Context, xx byte, objects []objectKey) (err error) {
+	if len(objects) == 0 {
+		return nil
+	}
+	if !c.linker.Direct() {
+		for _, o := range objects {
+			if err := c.single(ctx, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	p, err := c.linker.Prefix(ctx, xx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	var linked, present int64
+	defer func() {
+		c.linked.Add(linked)
+		c.present.Add(present)
+	}()
+	for _, o := range objects {
+		if err := c.check(ctx, o); err != nil {
+			return err
+		}
+		switch link, err := p.Link(ctx, o.typ, o.sum); {
+		case errors.Is(err, ostree.ErrNotFound):
+			return fmt.Errorf("%w: %w", ErrIncomplete, err)
+		case err != nil:
+			return err
+		case link == objstore.Present:
+			present++
+		case link == objstore.NotLinked:
+			if err := c.single(ctx, o); err != nil {
+				return err
+			}
+		case o.typ == ostree.ObjectFile:
+			linked++
+		}
 	}
 	return nil
 }
 
-// first reports whether an object was not met before.
-func (c *copier) first(typ ostree.ObjectType, sum object.Checksum) bool {
-	key := objectKey{typ, sum}
-	if _, again := c.seen[key]; again {
-		return false
+// check reads and verifies a file where the caller wants that.
+func (c *copier) check(ctx context.Context, o objectKey) error {
+	if !c.verify || o.typ != ostree.ObjectFile {
+		return nil
 	}
-	c.seen[key] = struct{}{}
-	return true
+	if err := c.src.FsckObject(ctx, o.typ, o.sum.String()); err != nil {
+		return fmt.Errorf("object %s.file in %s: %w", o.sum, c.src.Path(), err)
+	}
+	return nil
 }
 
-// metadata takes over a dirtree or dirmeta, and returns it if it was not met before.
-func (c *copier) metadata(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) ([]byte, error) {
-	if !c.first(typ, sum) {
-		return nil, nil
-	}
-	data, err := loadVerified(ctx, c.src, typ, sum)
-	if err != nil {
-		return nil, err
-	}
-	if !c.linker.Direct() {
-		if present, err := c.store.Has(ctx, typ, sum); err != nil || present {
-			c.present.Add(1)
-			return data, err
-		}
-	}
-	link, err := c.linker.Metadata(ctx, typ, sum, data)
-	if link == objstore.Present {
+// single takes over an object that is not linked by this program.
+func (c *copier) single(ctx context.Context, o objectKey) error {
+	if present, err := c.index.Has(ctx, o.typ, o.sum); err != nil || present {
 		c.present.Add(1)
+		return err
 	}
-	return data, err
-}
-
-func (c *copier) directory(ctx context.Context, sum object.Checksum, path string) error {
-	if len(path) > maxPath {
-		return fmt.Errorf("%w: path of more than %d bytes: %q", ErrLayout, maxPath, path)
-	}
-	data, err := c.metadata(ctx, ostree.ObjectDirTree, sum)
-	if err != nil {
-		return fmt.Errorf("directory %q: %w", path, err)
-	}
-	if data == nil {
-		return ctx.Err()
-	}
-	content, err := object.DecodeDirTree(data)
-	if err != nil {
-		return fmt.Errorf("directory %q: object %s.dirtree: %w", path, sum, err)
-	}
-	for _, f := range content.Files {
-		if !c.first(ostree.ObjectFile, f.Sum) {
-			continue
-		}
-		if !c.linker.Direct() {
-			present, err := c.index.Has(ctx, ostree.ObjectFile, f.Sum)
-			if err != nil {
-				return err
-			}
-			if present {
-				c.present.Add(1)
-				continue
-			}
-		}
-		c.batch = append(c.batch, f.Sum)
-		if len(c.batch) == copyBatch {
-			if err := c.flush(ctx); err != nil {
-				return err
-			}
-		}
-	}
-	for _, d := range content.Dirs {
-		if _, err := c.metadata(ctx, ostree.ObjectDirMeta, d.Meta); err != nil {
-			return fmt.Errorf("directory %q: %w", path+d.Name, err)
-		}
-		if err := c.directory(ctx, d.Tree, path+d.Name+"/"); err != nil {
+	if o.typ != ostree.ObjectFile {
+		data, err := c.load(ctx, o.typ, o.sum, nil)
+		if err != nil {
 			return err
 		}
+		_, err = c.store.Metadata(ctx, o.typ, o.sum, data)
+		return err
 	}
-	return ctx.Err()
-}
-
-func (c *copier) flush(ctx context.Context) error {
-	if len(c.batch) == 0 {
-		return nil
+	if err := c.check(ctx, o); err != nil {
+		return err
 	}
-	select {
-	case c.files <- c.batch:
-		c.batch = nil
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// file takes over one content object.
-func (c *copier) file(ctx context.Context, sum object.Checksum) error {
-	if c.verify {
-		if err := c.src.FsckObject(ctx, ostree.ObjectFile, sum.String()); err != nil {
-			return fmt.Errorf("object %s.file in %s: %w", sum, c.src.Path(), err)
-		}
-	}
-	link, err := c.linker.File(ctx, sum)
-	switch {
+	switch link, err := c.linker.File(ctx, o.sum); {
 	case errors.Is(err, ostree.ErrNotFound):
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	case err != nil:
@@ -232,18 +204,9 @@ func (c *copier) file(ctx context.Context, sum object.Checksum) error {
 	case link == objstore.Linked:
 		c.linked.Add(1)
 		return nil
-	case link == objstore.Present:
-		c.present.Add(1)
-		return nil
 	}
-	if c.linker.Direct() { // it was not asked for before
-		if present, err := c.store.Has(ctx, ostree.ObjectFile, sum); err != nil || present {
-			c.present.Add(1)
-			return err
-		}
-	}
-	if err := c.content(ctx, sum); err != nil {
-		return fmt.Errorf("object %s.file of %s: %w", sum, c.src.Path(), err)
+	if err := c.content(ctx, o.sum); err != nil {
+		return fmt.Errorf("object %s.file of %s: %w", o.sum, c.src.Path(), err)
 	}
 	return nil
 }

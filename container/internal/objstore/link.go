@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -76,18 +77,12 @@ const (
 	Present // it was there
 )
 
-// Direct reports whether File and Metadata find out by themselves, and at no cost, whether an object is there.
+// Direct reports whether objects are linked by Prefix; else File and Metadata store one at a time.
 func (l *Linker) Direct() bool { return l.objects >= 0 && l.sameMode }
 
 // File stores a content object if that takes no copy. The content is not read: it is believed as the other repository is.
 func (l *Linker) File(ctx context.Context, sum object.Checksum) (Link, error) {
-	if !l.sameMode {
-		return NotLinked, nil
-	}
-	switch b := l.store.backend.(type) {
-	case *direct:
-		return l.link(ctx, b, ostree.ObjectFile, sum)
-	case *viaLibostree:
+	if b, ok := l.store.backend.(*viaLibostree); ok && l.sameMode {
 		err := b.write(ctx, func() error {
 			return l.store.repo.ImportObjectFrom(ctx, l.from, ostree.ObjectFile, sum.String(), ostree.Trusted)
 		})
@@ -100,41 +95,116 @@ func (l *Linker) File(ctx context.Context, sum object.Checksum) (Link, error) {
 	return NotLinked, nil
 }
 
-// Metadata stores a dirtree or dirmeta whose bytes the caller has verified; it returns Linked too where it was copied.
-func (l *Linker) Metadata(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, data []byte) (Link, error) {
-	if d, ok := l.store.backend.(*direct); ok {
-		if link, err := l.link(ctx, d, typ, sum); err != nil || link != NotLinked {
-			return link, err
+// maxMetadata is how large a metadata object may be, in bytes, as in libostree.
+const maxMetadata = 128 << 20
+
+// Load reads a metadata object of the other repository into buf, or a larger buffer in its place. It is not verified. The error
+// wraps ostree.ErrNotFound if it is missing.
+func (l *Linker) Load(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, buf []byte) (_ []byte, err error) {
+	if l.objects < 0 {
+		return l.from.LoadVariantBytes(ctx, typ, sum.String())
+	}
+	name := path(typ, &sum)
+	fd, err := unix.Openat(l.objects, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, l.missing(typ, sum)
+	} else if err != nil {
+		return nil, &os.PathError{Op: "open", Path: l.from.Path() + "/objects/" + name, Err: err}
+	}
+	defer func() { err = errors.Join(err, unix.Close(fd)) }()
+	buf = buf[:0]
+	for {
+		if len(buf) == cap(buf) {
+			buf = slices.Grow(buf, max(cap(buf), 16<<10))
+		}
+		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, &os.PathError{Op: "read", Path: l.from.Path() + "/objects/" + name, Err: err}
+		case n == 0:
+			return buf, nil
+		}
+		if buf = buf[:len(buf)+max(n, 0)]; len(buf) > maxMetadata {
+			return nil, fmt.Errorf("object %s.%s of repository %s has more than %d bytes", sum, typ, l.from.Path(), maxMetadata)
 		}
 	}
-	_, err := l.store.Metadata(ctx, typ, sum, data)
-	return Linked, err
 }
 
-func (l *Linker) link(ctx context.Context, d *direct, typ ostree.ObjectType, sum object.Checksum) (Link, error) {
-	if l.objects < 0 {
-		return NotLinked, nil
+func (l *Linker) missing(typ ostree.ObjectType, sum object.Checksum) error {
+	return fmt.Errorf("object %s.%s of repository %s: %w", sum, typ, l.from.Path(), ostree.ErrNotFound)
+}
+
+// Prefix links objects whose checksums begin with the same byte: names in one directory, which is quicker to work in than in all of
+// them, and where no other goroutine holds the lock that the kernel has for it. For one goroutine.
+type Prefix struct {
+	l        *Linker
+	d        *direct
+	from, to int // fds of objects/XX; from is -1 if there is none
+	linked   int64
+}
+
+// Prefix opens the directories for objects whose checksums begin with xx. It needs Direct, and must be closed.
+func (l *Linker) Prefix(ctx context.Context, xx byte) (*Prefix, error) {
+	d, ok := l.store.backend.(*direct)
+	if !ok || !l.Direct() {
+		return nil, errors.New("objects cannot be linked")
 	}
+	if err := ensureDir(d.objects, xx, &d.known); err != nil {
+		return nil, l.store.explain(ctx, err, 0)
+	}
+	p := &Prefix{l: l, d: d}
+	name := path(ostree.ObjectFile, &object.Checksum{xx})[:2]
+	const flags = unix.O_DIRECTORY | unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	var err error
+	if p.from, err = unix.Openat(l.objects, name, flags, 0); errors.Is(err, unix.ENOENT) {
+		p.from = -1
+	} else if err != nil {
+		return nil, &os.PathError{Op: "open", Path: l.from.Path() + "/objects/" + name, Err: err}
+	}
+	if p.to, err = unix.Openat(d.objects, name, flags, 0); err != nil {
+		p.to = -1
+		return nil, errors.Join(&os.PathError{Op: "open", Path: l.store.repo.Path() + "/objects/" + name, Err: err}, p.Close())
+	}
+	return p, nil
+}
+
+// Link stores an object if that takes no copy. Nothing is read: it is believed as the other repository is. It goes to its place at once:
+// unlike what is written, it is complete. What others need to be in place and durable, such as what a commit names, has to be
+// published before.
+func (p *Prefix) Link(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) (Link, error) {
 	if err := ctx.Err(); err != nil {
 		return NotLinked, context.Cause(ctx)
 	}
-	if err := ensureDir(d.objects, sum[0], &d.known); err != nil {
-		return NotLinked, l.store.explain(ctx, err, 0)
+	if p.from < 0 {
+		return NotLinked, p.l.missing(typ, sum)
 	}
-	// In its place at once: unlike what is written, it is complete, and what only a commit can name is not seen before that.
-	name := path(typ, &sum)
-	d.inPlace.Store(true)
-	switch err := unix.Linkat(l.objects, name, d.objects, name, 0); {
+	if !p.d.inPlace.Load() {
+		p.d.inPlace.Store(true)
+	}
+	name := path(typ, &sum)[3:]
+	switch err := unix.Linkat(p.from, name, p.to, name, 0); {
 	case err == nil:
-		l.store.stats.written.Add(1)
+		p.linked++
 		return Linked, nil
 	case errors.Is(err, unix.EEXIST):
 		return Present, nil
 	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EOPNOTSUPP):
 		return NotLinked, nil
 	case errors.Is(err, unix.ENOENT):
-		return NotLinked, fmt.Errorf("object %s.%s of repository %s: %w", sum, typ, l.from.Path(), ostree.ErrNotFound)
+		return NotLinked, p.l.missing(typ, sum)
 	default:
-		return NotLinked, l.store.explain(ctx, &os.PathError{Op: "link", Path: name, Err: err}, 0)
+		return NotLinked, p.l.store.explain(ctx, &os.PathError{Op: "link", Path: path(typ, &sum), Err: err}, 0)
 	}
+}
+
+// Close counts what was linked and closes the directories.
+func (p *Prefix) Close() (err error) {
+	p.l.store.stats.written.Add(p.linked)
+	for _, fd := range []int{p.from, p.to} {
+		if fd >= 0 {
+			err = errors.Join(err, unix.Close(fd))
+		}
+	}
+	return err
 }
