@@ -1,6 +1,7 @@
 package compress
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ostree-container/ostree-container/container/internal/deflate"
 )
 
 // MediaType is that of an OCI layer.
@@ -28,7 +31,7 @@ const pieceSize = 1 << 20
 
 // encoder compresses pieces of streams, one at a time.
 type encoder interface {
-	// piece appends the compressed form of data to dst; before is what came before it in the stream.
+	// piece appends the compressed form of data to dst; before is what came before it in the stream, as far as it counts.
 	piece(dst, data, before []byte) ([]byte, error)
 }
 
@@ -92,7 +95,7 @@ type Writer struct {
 	pool  *Pool
 	dst   io.Writer
 	piece []byte
-	last  []byte // the piece before, complete
+	last  []byte // the end of the piece before, as far as it counts
 	crc   uint32
 	size  uint32 // modulo 2^32, as gzip has it
 
@@ -120,7 +123,10 @@ func (p *Pool) NewWriter(dst io.Writer) *Writer {
 	return w
 }
 
-var outputs = sync.Pool{New: func() any { return new([]byte) }}
+var (
+	outputs = sync.Pool{New: func() any { return new([]byte) }}
+	pieces  = sync.Pool{New: func() any { b := make([]byte, 0, pieceSize); return &b }}
+)
 
 func (w *Writer) drain() {
 	defer close(w.done)
@@ -160,7 +166,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	total := len(p)
 	for len(p) > 0 {
 		if w.piece == nil {
-			w.piece = make([]byte, 0, pieceSize)
+			w.piece = (*pieces.Get().(*[]byte))[:0]
 		}
 		n := min(len(p), pieceSize-len(w.piece))
 		w.piece = append(w.piece, p[:n]...)
@@ -178,8 +184,9 @@ func (w *Writer) Write(p []byte) (int, error) {
 // submit has a piece compressed in the background.
 func (w *Writer) submit() {
 	data, before := w.piece, w.last
-	w.last, w.piece = data, nil
+	w.piece = nil
 	if w.pool.format == Gzip {
+		w.last = bytes.Clone(data[max(0, len(data)-deflate.Window):])
 		w.crc = crc32.Update(w.crc, crc32.IEEETable, data)
 		w.size += uint32(len(data))
 	}
@@ -189,6 +196,7 @@ func (w *Writer) submit() {
 	go func() {
 		out := outputs.Get().(*[]byte)
 		b, err := w.pool.compress((*out)[:0], data, before)
+		pieces.Put(&data)
 		<-w.pool.slots
 		c <- result{b, err}
 	}()

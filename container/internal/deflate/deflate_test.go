@@ -3,6 +3,7 @@ package deflate
 import (
 	"bytes"
 	"compress/flate"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -111,4 +112,20 @@ func BenchmarkAppend(b *testing.B) {
 		require.NoError(b, err)
 	}
 	b.ReportMetric(float64(len(out))/float64(len(data)), "ratio")
+}
+
+func BenchmarkReopen(b *testing.B) {
+	var stream bytes.Buffer
+	w, err := flate.NewWriter(&stream, DefaultLevel)
+	require.NoError(b, err)
+	_, err = w.Write(inputs(b)["program"])
+	require.NoError(b, errors.Join(err, w.Close()))
+	b.SetBytes(int64(stream.Len()))
+	b.ReportAllocs()
+	buf := make([]byte, stream.Len()+16)
+	var s scanner
+	for b.Loop() {
+		_, err := s.reopen(buf[:copy(buf, stream.Bytes())])
+		require.NoError(b, err)
+	}
 }

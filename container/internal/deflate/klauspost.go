@@ -15,8 +15,8 @@ const Library = "klauspost/compress"
 // levels maps those of gzip to the ones of klauspost/compress that come nearest in size.
 var levels = [MaxLevel + 1]int{1: 1, 2: 2, 3: 3, 4: 5, 5: 7, 6: 8, 7: 8, 8: 9, 9: 9}
 
-// window is how far back a match may reach, in bytes.
-const window = 32 << 10
+// Window is how many bytes before a piece count.
+const Window = 32 << 10
 
 // Compressor compresses pieces, one at a time.
 type Compressor struct {
@@ -33,12 +33,13 @@ func NewCompressor(level int) (*Compressor, error) {
 	return &Compressor{level: levels[level]}, nil
 }
 
-// Append compresses piece and appends it to dst. before is what came before it in the stream; only its last 32 KiB count.
+// Append compresses piece and appends it to dst. before is what came before it in the stream; only the last Window
+// bytes count.
 func (c *Compressor) Append(dst, piece, before []byte) ([]byte, error) {
 	if len(piece) == 0 {
 		return dst, nil
 	}
-	before = before[max(0, len(before)-window):]
+	before = before[max(0, len(before)-Window):]
 	c.out.Reset()
 	var err error
 	if c.w == nil {

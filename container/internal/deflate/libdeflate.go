@@ -19,6 +19,13 @@ import (
 // Library names what compresses.
 const Library = "libdeflate"
 
+// levels maps those of gzip to the quickest ones of libdeflate that leave about as much, at most 1.2 % more. docs/performance.md has the
+// figures for level 6.
+var levels = [MaxLevel + 1]C.int{1: 1, 2: 1, 3: 2, 4: 2, 5: 3, 6: 4, 7: 5, 8: 7, 9: 9}
+
+// Window is how many bytes before a piece count: libdeflate has no preset dictionary.
+const Window = 0
+
 // Compressor compresses pieces, one at a time.
 type Compressor struct {
 	c       *C.struct_libdeflate_compressor
@@ -31,7 +38,7 @@ func NewCompressor(level int) (*Compressor, error) {
 	if level < MinLevel || level > MaxLevel {
 		return nil, fmt.Errorf("compression level %d: want %d to %d", level, MinLevel, MaxLevel)
 	}
-	c := &Compressor{c: C.libdeflate_alloc_compressor(C.int(level))}
+	c := &Compressor{c: C.libdeflate_alloc_compressor(levels[level])}
 	if c.c == nil {
 		return nil, errors.New("libdeflate: out of memory")
 	}
@@ -41,7 +48,7 @@ func NewCompressor(level int) (*Compressor, error) {
 
 // Append compresses piece and appends it to dst. before, what came before it in the stream, is not used.
 func (c *Compressor) Append(dst, piece, before []byte) ([]byte, error) {
-	_ = before // libdeflate has no preset dictionary
+	_ = before
 	if len(piece) == 0 {
 		return dst, nil
 	}

@@ -51,10 +51,13 @@ func (s *scanner) reopen(in []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		end := s.bit()
+		if end > size*8 {
+			return nil, errScan
+		}
 		if !last {
 			continue
 		}
-		end := s.bit()
 		if (end+7)/8 != size {
 			return nil, errScan
 		}
@@ -127,6 +130,7 @@ func (s *scanner) fixed() {
 		d[i] = 5
 	}
 	s.distances.build(d[:])
+	s.runs()
 }
 
 func (s *scanner) dynamic() error {
@@ -172,6 +176,7 @@ func (s *scanner) dynamic() error {
 	}
 	s.lengths.build(lengths[:nlen])
 	s.distances.build(lengths[nlen : nlen+ndist])
+	s.runs()
 	return nil
 }
 
@@ -181,10 +186,74 @@ var (
 	distanceExtra = [30]uint8{0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13}
 )
 
+const endOfBlock = 256
+
+// Entries of table.run: how many bits to pass over, extra bits included, and what follows then. 0: look at one symbol.
+const (
+	runLength = 1<<6 - 1
+	runMatch  = 1 << 6 // the distance of a match
+	runEnd    = 1 << 7 // nothing, the block has ended
+)
+
+// runs fills the tables of what a few bits stand for: nothing is unpacked, so that of several literals in turn only the length counts.
+func (s *scanner) runs() {
+	for i := range s.lengths.run {
+		bits, entry := 0, uint16(0)
+		for entry == 0 {
+			e := s.lengths.short[i>>bits]
+			length, sym := int(e&15), int(e>>4)
+			switch match := sym - endOfBlock - 1; {
+			case e == 0 || bits+length > tableBits || match >= len(lengthExtra): // not known by these bits, or invalid
+				entry = uint16(bits)
+			case match >= 0:
+				entry = runMatch | uint16(bits+length+int(lengthExtra[match]))
+			case sym == endOfBlock:
+				entry = runEnd | uint16(bits+length)
+			default:
+				bits += length
+				continue
+			}
+			break
+		}
+		s.lengths.run[i] = entry
+	}
+	for i, e := range s.distances.short {
+		s.distances.run[i] = 0
+		if sym := int(e >> 4); e != 0 && sym < len(distanceExtra) {
+			s.distances.run[i] = e&15 + uint16(distanceExtra[sym])
+		}
+	}
+}
+
 // codes follows the codes of a block to its end.
 func (s *scanner) codes() error {
-	const endOfBlock = 256
+	in, pos, acc, n := s.in, s.pos, s.acc, s.n
 	for {
+		// As far as whole words can be loaded: literals up to the next match or the end of the block, and the match, at most 11+5+10+13 bits.
+		for pos+8 <= len(in) {
+			acc |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
+			pos += int((63 - n) >> 3 & 7)
+			n |= 56
+			e := s.lengths.run[acc&(1<<tableBits-1)]
+			if e == 0 {
+				break
+			}
+			if e&runMatch != 0 {
+				d := s.distances.run[acc>>(e&runLength)&(1<<tableBits-1)]
+				if d == 0 {
+					break
+				}
+				e += d
+			}
+			acc >>= e & runLength
+			n -= uint(e & runLength)
+			if e&runEnd != 0 {
+				s.pos, s.acc, s.n = pos, acc, n
+				return nil
+			}
+		}
+		s.pos, s.acc, s.n = pos, acc, n
+		// One literal or match: codes are long, or the end is near.
 		s.fill()
 		if s.bit() > (len(s.in)-padding)*8 {
 			return errScan
@@ -193,17 +262,17 @@ func (s *scanner) codes() error {
 		switch {
 		case !ok || sym > endOfBlock+uint(len(lengthExtra)):
 			return errScan
-		case sym < endOfBlock:
-			continue
 		case sym == endOfBlock:
 			return nil
+		case sym > endOfBlock:
+			s.take(uint(lengthExtra[sym-endOfBlock-1]))
+			dist, ok := s.symbol(&s.distances)
+			if !ok || dist >= uint(len(distanceExtra)) {
+				return errScan
+			}
+			s.take(uint(distanceExtra[dist]))
 		}
-		s.take(uint(lengthExtra[sym-endOfBlock-1]))
-		dist, ok := s.symbol(&s.distances)
-		if !ok || dist >= uint(len(distanceExtra)) {
-			return errScan
-		}
-		s.take(uint(distanceExtra[dist]))
+		pos, acc, n = s.pos, s.acc, s.n
 	}
 }
 
@@ -215,6 +284,7 @@ const (
 // table decodes one Huffman code: by a table where the code is short, otherwise bit by bit.
 type table struct {
 	short  [1 << tableBits]uint16 // symbol<<4 | bits of the code; 0 for none
+	run    [1 << tableBits]uint16 // see runs
 	count  [maxCode + 1]int       // codes by length
 	sorted [288]uint16            // symbols in the order of their codes
 }
