@@ -26,8 +26,12 @@ type Blob struct {
 	temp string // name of the file where the file system has no unnamed ones
 	hash hash.Hash
 	size int64
+	sent int64 // of size, on its way to the disk
 	err  error
 }
+
+// writeAhead is after how many bytes the disk gets work, so that it is not idle until the sync in the end.
+const writeAhead = 8 << 20
 
 // NewBlob begins a blob.
 func (d *Dir) NewBlob() (*Blob, error) {
@@ -62,6 +66,10 @@ func (b *Blob) Write(p []byte) (int, error) {
 	}
 	b.hash.Write(p)
 	b.size += int64(len(p))
+	if b.size-b.sent >= writeAhead && !b.dir.noSync {
+		_ = unix.SyncFileRange(b.fd, b.sent, b.size-b.sent, unix.SYNC_FILE_RANGE_WRITE) // a hint
+		b.sent = b.size
+	}
 	return len(p), nil
 }
 
