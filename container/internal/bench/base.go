@@ -21,6 +21,7 @@ import (
 )
 
 const (
+	kindBase       = "base"
 	components     = 64 // chunks of the base image, without the commit layer and the reserved one
 	ownComponents  = 48 // so many of the biggest packages have a chunk of their own
 	filesPerUpdate = 200
@@ -36,7 +37,7 @@ func usrEtc(name string) string {
 
 // makeBase commits the base and its update and has the judge encapsulate both.
 func makeBase(ctx context.Context, cache, judge string, set *packageSet, list []lockedPackage) error {
-	dirs := map[string]string{"v1": imageDir(cache, "base", "v1"), "v2": imageDir(cache, "base", "v2")}
+	dirs := map[string]string{"v1": imageDir(cache, kindBase, "v1"), "v2": imageDir(cache, kindBase, "v2")}
 	if exists(dirs["v1"]) && exists(dirs["v2"]) {
 		return nil
 	}

@@ -16,6 +16,8 @@
 //     one reserved and empty). The update changes 50 files in each of 4 packages.
 //   - mixed: base with 3 derived layers on top. The update changes 200 files of the middle one.
 //
+// Copying an image between repositories, and encapsulating the commit of base in the 64 components, are measured with base alone.
+//
 // # Measuring
 //
 // A run goes through every kind and tool in turn, so that what the machine does meanwhile hits all of them alike. Each

@@ -14,7 +14,7 @@ import (
 )
 
 var (
-	kinds    = []string{"derived", "base", "mixed"}
+	kinds    = []string{"derived", kindBase, "mixed"}
 	versions = []string{"v1", "v2"}
 )
 
@@ -101,7 +101,7 @@ func stampOf(changed map[string]bool) func(string) string {
 
 // makeImages makes what is missing of the images of those kinds.
 func makeImages(ctx context.Context, cache, judge string, wanted []string) error {
-	withBase := slices.Contains(wanted, "base") || slices.Contains(wanted, "mixed")
+	withBase := slices.Contains(wanted, kindBase) || slices.Contains(wanted, "mixed")
 	set, err := loadPackages(ctx, cache)
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func makeImages(ctx context.Context, cache, judge string, wanted []string) error
 			}
 		}
 		if dir := imageDir(cache, "mixed", v); withBase && !exists(dir) {
-			base, err := openLayout(imageDir(cache, "base", "v1"))
+			base, err := openLayout(imageDir(cache, kindBase, "v1"))
 			if err != nil {
 				return err
 			}

@@ -31,6 +31,9 @@ const (
 	stepDeploy = "deploy" // of the pulled image
 	stepPrune  = "prune"  // of one of two images, the other being deployed
 	stepUpdate = "update" // pull of the changed image under the same name
+	stepCopy   = "copy"   // of a pulled image, into a fresh repository on the same file system
+	// An image of a commit, in components, gzip level 6.
+	stepEncapsulate = "encapsulate"
 	// Beside these: what libostree alone takes for the deployment, and the transfer of what an update needs.
 	stepFloor    = "ostree-deploy"
 	stepTransfer = "transfer"
@@ -38,14 +41,15 @@ const (
 
 var (
 	tools = []string{toolOurs, toolJudge, toolTar, toolSkopeo}
-	steps = []string{stepPull, stepOCI, stepAgain, stepDeploy, stepPrune, stepUpdate}
+	steps = []string{stepPull, stepOCI, stepAgain, stepDeploy, stepPrune, stepUpdate, stepCopy, stepEncapsulate}
 )
 
 // sample is one measurement.
 type sample struct {
 	Run              int
 	Kind, Tool, Step string
-	Objects          int `json:",omitempty"` // objects the step wrote, where counted
+	Objects          int   `json:",omitempty"` // objects the step wrote, where counted
+	Bytes            int64 `json:",omitempty"` // compressed layers that the step wrote, where counted
 	usage
 }
 
@@ -58,6 +62,7 @@ type bench struct {
 	trees    map[string]map[string]string // kind and version -> tool -> root dirtree and dirmeta of the merge commit
 	fscked   map[string]bool              // kind and tool
 	checks   []string
+	source   string // a repository with the pulled image, for stepCopy
 }
 
 func (b *bench) program(tool string) string {
@@ -71,7 +76,7 @@ func (b *bench) wants(step string) bool { return slices.Contains(b.steps, step) 
 
 // runs says whether tool takes part with images of a kind: ostree-ext 0.15.3 refuses images without an ostree base.
 func (b *bench) runs(tool, kind string) bool {
-	return slices.Contains(b.tools, tool) && (tool != toolJudge || kind == "base" || kind == "mixed")
+	return slices.Contains(b.tools, tool) && (tool != toolJudge || kind == kindBase || kind == "mixed")
 }
 
 // all measures every kind and tool b.options.runs times.
@@ -93,7 +98,7 @@ func (b *bench) all(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return b.dropSource(ctx)
 }
 
 func (b *bench) one(ctx context.Context, n int, kind, tool string) error {
@@ -111,8 +116,8 @@ func (b *bench) one(ctx context.Context, n int, kind, tool string) error {
 			_, err := b.sample(ctx, n, kind, tool, stepPull, cmd)
 			return err
 		}
-		if b.wants(stepOCI) {
-			if err := b.oci(ctx, n, kind, tool); err != nil {
+		for _, work := range []func(context.Context, int, string, string) error{b.oci, b.copy, b.encapsulate} {
+			if err := work(ctx, n, kind, tool); err != nil {
 				return err
 			}
 		}
@@ -189,12 +194,15 @@ func (b *bench) pull(ctx context.Context, tool, repo, imgref string) *exec.Cmd {
 
 // oci pulls from the layout into a fresh repository.
 func (b *bench) oci(ctx context.Context, n int, kind, tool string) error {
+	if !b.wants(stepOCI) {
+		return nil
+	}
 	dir, err := b.fresh(kind, tool)
 	if err != nil {
 		return err
 	}
 	repo := filepath.Join(dir, "repo")
-	if _, err := output(exec.CommandContext(ctx, "ostree", "--repo="+repo, "init", "--mode=bare")); err != nil {
+	if err := initRepo(ctx, repo); err != nil {
 		return err
 	}
 	cmd := b.pull(ctx, tool, repo, "ostree-unverified-image:oci:"+b.images[kind]["v1"].dir)
@@ -263,13 +271,12 @@ func (b *bench) life(ctx context.Context, n int, kind, tool, sysroot string) err
 		}
 	}
 	if key := kind + " " + tool; !b.fscked[key] {
-		out, err := output(exec.CommandContext(ctx, "ostree", "--repo="+repo, "fsck", "--quiet"))
+		verdict, err := fsck(ctx, repo)
 		if err != nil {
 			return err
 		}
 		b.fscked[key] = true
-		text := strings.TrimSpace(string(out)) // progress and, last, the verdict
-		b.check("%s: ostree fsck after all steps: %s", key, text[strings.LastIndexByte(text, '\n')+1:])
+		b.check("%s: ostree fsck after all steps: %s", key, verdict)
 	}
 	return nil
 }
@@ -368,6 +375,18 @@ func (b *bench) checkTree(ctx context.Context, kind, version, tool, repo, part s
 func (b *bench) check(format string, args ...any) {
 	b.checks = append(b.checks, strings.TrimSpace(fmt.Sprintf(format, args...)))
 	logf("%s", b.checks[len(b.checks)-1])
+}
+
+// fsck has ostree check a repository, and returns its verdict.
+func fsck(ctx context.Context, repo string) (string, error) {
+	out, err := output(exec.CommandContext(ctx, "ostree", "--repo="+repo, "fsck", "--quiet"))
+	text := strings.TrimSpace(string(out)) // progress and, last, the verdict
+	return text[strings.LastIndexByte(text, '\n')+1:], err
+}
+
+func initRepo(ctx context.Context, repo string) error {
+	_, err := output(exec.CommandContext(ctx, "ostree", "--repo="+repo, "init", "--mode=bare"))
+	return err
 }
 
 func countObjects(repo string) (int, error) {
