@@ -46,7 +46,7 @@ func (c *Commit) MetadataString(key string) (string, bool, error) {
 	return s, ok, nil
 }
 
-// LoadCommit reads a commit object by checksum. It returns ErrNotFound.
+// LoadCommit reads a commit object by checksum. It returns ErrNotFound, and ErrCorrupt if it was cut or is something else.
 //
 // C: ostree_repo_load_commit
 func (r *Repo) LoadCommit(ctx context.Context, checksum string) (*Commit, CommitState, error) {
@@ -64,7 +64,11 @@ func (r *Repo) LoadCommit(ctx context.Context, checksum string) (*Commit, Commit
 	if err != nil {
 		return nil, 0, err
 	}
-	c, err := ParseCommit(takeVariant(v))
+	object, err := takeVariant(v).sound()
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", op, err)
+	}
+	c, err := ParseCommit(object)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%s: %w", op, err)
 	}
@@ -159,7 +163,7 @@ func (r *Repo) WriteCommit(ctx context.Context, opts *CommitOptions, root *Tree)
 	return takeString(out), err
 }
 
-// ReadDetachedMetadata returns the "a{sv}" kept beside a commit, nil if there is none.
+// ReadDetachedMetadata returns the "a{sv}" kept beside a commit, nil if there is none. It returns ErrCorrupt if it was cut.
 //
 // C: ostree_repo_read_commit_detached_metadata
 func (r *Repo) ReadDetachedMetadata(ctx context.Context, commit string) (*Variant, error) {
@@ -173,10 +177,14 @@ func (r *Repo) ReadDetachedMetadata(ctx context.Context, commit string) (*Varian
 	err = callFast(ctx, op, func(e **C.GError) C.gboolean {
 		return C.ostree_repo_read_commit_detached_metadata(r.c(), csum, &v, nil, e)
 	}, r.handle())
-	if err != nil {
+	if err != nil || v == nil {
 		return nil, err
 	}
-	return takeVariant(v), nil
+	d, err := takeVariant(v).sound()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
+	return d, nil
 }
 
 // WriteDetachedMetadata replaces the "a{sv}" kept beside a commit; nil removes it.

@@ -113,7 +113,7 @@ func objectArgs(op string, t ObjectType, checksum string, a *arena) (string, *C.
 	return op, a.str(checksum), nil
 }
 
-// LoadVariant reads a metadata object. It returns ErrNotFound.
+// LoadVariant reads a metadata object. It returns ErrNotFound, and ErrCorrupt if it was cut or is something else.
 //
 // C: ostree_repo_load_variant
 func (r *Repo) LoadVariant(ctx context.Context, t ObjectType, checksum string) (*Variant, error) {
@@ -121,7 +121,11 @@ func (r *Repo) LoadVariant(ctx context.Context, t ObjectType, checksum string) (
 	if err != nil {
 		return nil, err
 	}
-	return takeVariant(v), nil
+	object, err := takeVariant(v).sound()
+	if err != nil {
+		return nil, fmt.Errorf("load %s.%s: %w", checksum, t, err)
+	}
+	return object, nil
 }
 
 // LoadVariantBytes is LoadVariant that returns the serialized form at once. Prefer it

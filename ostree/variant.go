@@ -58,6 +58,19 @@ func VariantFromBytes(typ string, data []byte) (*Variant, error) {
 	return takeVariant(C.shim_variant_from_data(ct, bytesPtr(data), C.size_t(len(data)))), nil
 }
 
+// sound returns the same variant with nothing taken for granted, if it is in normal form, and else ErrCorrupt. libostree takes objects on
+// disk for sound, and GLib then reads outside of those that were cut.
+func (v *Variant) sound() (*Variant, error) {
+	s, err := VariantFromBytes(v.TypeString(), v.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	if !s.IsNormalForm() {
+		return nil, fmt.Errorf("%w: not in normal form", ErrCorrupt)
+	}
+	return s, nil
+}
+
 // ParseVariant reads the text form, for example "{'k': <uint64 1>}". typ may be "" where the text says it all.
 //
 // C: g_variant_parse
