@@ -120,8 +120,8 @@ func ResolveCommit(ctx context.Context, repo *ostree.Repo, name string) (string,
 		commit, err := repo.ResolveRev(ctx, name)
 		if err == nil { // a checksum is one even if there is no such commit
 			var ok bool
-			if ok, err = repo.HasObject(ctx, ostree.ObjectCommit, commit); ok {
-				return commit, nil
+			if ok, err = repo.HasObject(ctx, ostree.ObjectCommit, commit); ok || err == nil && commit != name {
+				return commit, nil // what a ref names should be there: whoever loads it says that it is not
 			}
 		}
 		if err != nil && !errors.Is(err, ostree.ErrNotFound) {

@@ -21,7 +21,7 @@ import (
 
 // world is what commands work on. In a command line WORLD is its directory, which nothing changes: the layout image (tags v1 and v2, two
 // versions of a system), the layout base (tag v1, an encapsulated commit), the files commit.tar and text. DIR is the directory of one
-// case, with copies of what its command line names: repo (has v1), commits (archive; has the branch "os"), dest (empty), sysroot (v1
+// case, with copies of what its command line names: repo (has v1, and a branch "empty"), commits (archive; has the branch "os"), dest (empty), sysroot (v1
 // is deployed). DIR/full is a disk without room.
 type world struct {
 	dir  string
@@ -41,6 +41,7 @@ func makeWorld(t *testing.T) *world {
 	i.repo(t, "dest", "archive")
 	v1 := "ostree-unverified-image:oci:" + w.dir + "/image:v1"
 	require.Zero(t, run(t, "", "image", "pull", "-q", repo, v1).status)
+	tool(t, "ostree", "--repo="+repo, "commit", "--branch=empty", "--no-xattrs", "--owner-uid=0", "--owner-gid=0", "--tree=dir="+t.TempDir())
 	commits, _ := smallCommit(t)
 	require.NoError(t, os.Rename(commits, filepath.Join(w.dir, "commits")))
 	commits = filepath.Join(w.dir, "commits")

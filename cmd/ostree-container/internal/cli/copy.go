@@ -61,7 +61,7 @@ func (a *app) copyImage(ctx context.Context, src string, ref imageref.ImageRefer
 		return a.withRepo(ctx, dst, func(to *ostree.Repo) error {
 			result, err := container.Copy(ctx, from, ref, to, opts)
 			if err != nil {
-				return fmt.Errorf("Copying image: %w", err) //nolint:staticcheck // the reference's text
+				return withRemedy(fmt.Errorf("Copying image: %w", err), src) //nolint:staticcheck // the reference's text
 			}
 			a.log.Debug("copied", "commit", result.MergeCommit, "linked", result.Linked, "copied", result.Copied, "bytes", result.BytesCopied, "present", result.Present)
 			return nil

@@ -192,6 +192,6 @@ func (a *app) withRepo(ctx context.Context, path string, f func(*ostree.Repo) er
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, repo.Close()) }()
+	defer func() { err = errors.Join(withRemedy(err, path), repo.Close()) }()
 	return f(repo)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -88,5 +89,5 @@ func (a *app) withSysroot(ctx context.Context, path string, f func(*ostree.Sysro
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(sysroot), sysroot.Close())
+	return errors.Join(withRemedy(f(sysroot), filepath.Join(sysroot.Path(), "ostree/repo")), sysroot.Close())
 }

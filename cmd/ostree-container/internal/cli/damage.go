@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// withRemedy adds to an error about a missing or broken object of a repository what can be done about it.
+func withRemedy(err error, repo string) error {
+	if err == nil || !isDamage(err) || strings.Contains(err.Error(), "ostree fsck --repo") {
+		return err
+	}
+	return fmt.Errorf(`%w; "ostree fsck --repo=%s" lists what is wrong: remove the image, "ostree prune --refs-only", and pull it again`, err, repo)
+}
+
+// isDamage reports whether an error is about an object that should be there, and whole. libostree has no codes of its own for that.
+func isDamage(err error) bool {
+	if errors.Is(err, ostree.ErrCorrupt) || errors.Is(err, container.ErrIncomplete) {
+		return true
+	}
+	text := err.Error()
+	for _, part := range []string{"No such metadata object", "Couldn't find file object", "corrupted object", "Corrupted ", "in normal form"} {
+		if strings.Contains(text, part) {
+			return true
+		}
+	}
+	return false
+}
