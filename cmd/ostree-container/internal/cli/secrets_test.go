@@ -58,9 +58,11 @@ func forms() map[string]string {
 // leakyServer is a registry over an OCI layout that puts everything it hears, and more, into its answers.
 type leakyServer struct {
 	dir  string
-	fail string // "ping", "manifest", "blob", "token", "storage": what answers with status
+	fail string // "ping", "manifest", "blob", "token", "storage", "upload", "put": what answers with status
 	code int
 	body string // "text", "json", "errors"
+	// empty: there are no blobs yet.
+	empty bool
 }
 
 var leakyPath = regexp.MustCompile(`^/v2/.+/(manifests|blobs)/([^/]+)$`)
@@ -76,6 +78,14 @@ func (l *leakyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		kind, ref = "storage", filepath.Base(r.URL.Path)
 	case m != nil:
 		kind, ref = strings.TrimSuffix(m[1], "s"), m[2]
+	}
+	switch {
+	case kind == "manifest" && r.Method == http.MethodPut:
+		kind = "put"
+	case r.Method != http.MethodGet && r.Method != http.MethodHead && kind != "token":
+		kind = "upload"
+	case kind == "blob" && r.Method == http.MethodHead && l.empty:
+		kind = "nothing"
 	}
 	if kind == l.fail {
 		l.complain(w, r)
@@ -109,6 +119,19 @@ func (l *leakyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		http.NotFound(w, r)
+	case "upload": // goes on under a signed URL
+		_, _ = io.Copy(io.Discard, r.Body) // its content is of no interest
+		w.Header().Set("Location", fmt.Sprintf("/v2/os/blobs/uploads/x?_state=%s&X-Amz-Signature=%s", secretToken, secretSignature))
+		w.Header().Set("Docker-Upload-UUID", "x")
+		w.Header().Set("Range", "0-0")
+		status := http.StatusAccepted
+		if r.Method == http.MethodPut {
+			status = http.StatusCreated
+		}
+		w.WriteHeader(status)
+	case "put":
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.WriteHeader(http.StatusCreated)
 	case "blob": // elsewhere, under a signed URL
 		w.Header().Set("Location", fmt.Sprintf("http://user:%s@%s/storage/%s?X-Amz-Signature=%s&X-Amz-Credential=%s", url.QueryEscape(secretPassword), r.Host, strings.TrimPrefix(ref, "sha256:"), secretSignature, secretSignature))
 		w.WriteHeader(http.StatusTemporaryRedirect)
@@ -146,84 +169,98 @@ func (l *leakyServer) complain(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// No secret is in anything that the program prints or leaves behind, whatever fails and whatever the other side answers.
-func TestNoSecretsAnywhere(t *testing.T) {
-	i := makeImages(t)
+// leakTest is the program with an environment that gives no credentials away.
+type leakTest struct {
+	path    string
+	env     []string
+	secrets map[string]string
+}
+
+func newLeakTest(t *testing.T) *leakTest {
+	t.Helper()
 	path, env := program(t)
 	policy := filepath.Join(t.TempDir(), "policy.json")
 	require.NoError(t, os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600))
 	env = append(env, "CONTAINERS_POLICY_JSON="+policy, "HTTP_PROXY=", "HTTPS_PROXY=", "http_proxy=", "https_proxy=")
-	pair := base64.StdEncoding.EncodeToString([]byte("user:" + secretPassword))
-	secrets := forms()
+	return &leakTest{path, env, forms()}
+}
 
-	// try runs a command with every source of credentials and looks through all that is left.
+// try runs a command line with a source of credentials and looks through all that is left. In the line HOST is the registry, REPO an empty
+// repository, DIR the directory of both that and HOME.
+func (l *leakTest) try(t *testing.T, line, host, auth string, wantFailure bool, more ...string) string {
+	t.Helper()
+	dir := t.TempDir() // of the program: HOME, TMPDIR, repository
+	private := t.TempDir()
+	env := append(slices.Clone(l.env), "HOME="+dir, "TMPDIR="+dir, "XDG_RUNTIME_DIR="+private, "XDG_CONFIG_HOME="+private, "XDG_CACHE_HOME="+dir, "DOCKER_CONFIG="+private)
+	repo := filepath.Join(dir, "repo")
+	tool(t, "ostree", "init", "--repo="+repo, "--mode=bare-user")
+	args := append(strings.Fields(strings.NewReplacer("HOST", host, "REPO", repo, "DIR", dir).Replace(line)), "--insecure-skip-tls-verification")
+	stdin := ""
+	file := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte("user:"+secretPassword)))
+	switch auth {
+	case "creds":
+		args = append(args, "--creds", "user:"+secretPassword)
+	case "stdin":
+		args, stdin = append(args, "--creds", "user"), secretPassword+"\n"
+	case "authfile":
+		name := filepath.Join(private, "my.json")
+		require.NoError(t, os.WriteFile(name, []byte(file), 0o600))
+		args = append(args, "--authfile", name)
+	case "default":
+		require.NoError(t, os.MkdirAll(filepath.Join(private, "containers"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(private, "containers/auth.json"), []byte(file), 0o600))
+		args = append(args, "--auth-default")
+	case "helper":
+		require.NoError(t, os.WriteFile(filepath.Join(private, "docker-credential-x"), []byte("#!/bin/sh\ncat >/dev/null\n"+
+			`echo '{"ServerURL":"x","Username":"user","Secret":"`+secretPassword+`"}'`), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(private, "config.json"), fmt.Appendf(nil, `{"credHelpers":{%q:"x"}}`, host), 0o600))
+		env = append(env, "PATH="+private+":"+os.Getenv("PATH"))
+		args = append(args, "--auth-default")
+	case "identity token":
+		name := filepath.Join(private, "my.json")
+		require.NoError(t, os.WriteFile(name, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q,"identitytoken":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte("user:")), secretPassword), 0o600))
+		args = append(args, "--authfile", name)
+	}
+	for _, m := range more {
+		if strings.HasPrefix(m, "-") || m == "json" {
+			args = append(args, m)
+		} else {
+			env = append(env, m)
+		}
+	}
+	var out, errOut bytes.Buffer
+	cmd := exec.Command(l.path, args...)
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, strings.NewReader(stdin), &out, &errOut
+	err := cmd.Run()
+	if wantFailure {
+		assert.Error(t, err, "%s%s", out.String(), errOut.String())
+		assert.Contains(t, errOut.String(), "error: ")
+	} else {
+		assert.NoError(t, err, errOut.String())
+	}
+	for name, secret := range l.secrets {
+		assert.NotContains(t, out.String(), secret, "%s on standard output", name)
+		assert.NotContains(t, errOut.String(), secret, "%s on standard error", name)
+	}
+	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for name, secret := range l.secrets {
+			assert.False(t, bytes.Contains(data, []byte(secret)), "%s in %s", name, path)
+		}
+		return err
+	}))
+	return errOut.String()
+}
+
+// No secret is in anything that the program prints or leaves behind, whatever fails and whatever the other side answers.
+func TestNoSecretsAnywhere(t *testing.T) {
+	i, l := makeImages(t), newLeakTest(t)
 	try := func(t *testing.T, host, auth string, wantFailure bool, more ...string) string {
 		t.Helper()
-		dir := t.TempDir() // of the program: HOME, TMPDIR, repository
-		private := t.TempDir()
-		env := append(slices.Clone(env), "HOME="+dir, "TMPDIR="+dir, "XDG_RUNTIME_DIR="+private, "XDG_CONFIG_HOME="+private, "XDG_CACHE_HOME="+dir, "DOCKER_CONFIG="+private)
-		repo := filepath.Join(dir, "repo")
-		tool(t, "ostree", "init", "--repo="+repo, "--mode=bare-user")
-		args := []string{"container", "image", "pull", "--insecure-skip-tls-verification"}
-		stdin := ""
-		file := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, pair)
-		switch auth {
-		case "creds":
-			args = append(args, "--creds", "user:"+secretPassword)
-		case "stdin":
-			args, stdin = append(args, "--creds", "user"), secretPassword+"\n"
-		case "authfile":
-			name := filepath.Join(private, "my.json")
-			require.NoError(t, os.WriteFile(name, []byte(file), 0o600))
-			args = append(args, "--authfile", name)
-		case "default":
-			require.NoError(t, os.MkdirAll(filepath.Join(private, "containers"), 0o700))
-			require.NoError(t, os.WriteFile(filepath.Join(private, "containers/auth.json"), []byte(file), 0o600))
-			args = append(args, "--auth-default")
-		case "helper":
-			require.NoError(t, os.WriteFile(filepath.Join(private, "docker-credential-x"), []byte("#!/bin/sh\ncat >/dev/null\n"+
-				`echo '{"ServerURL":"x","Username":"user","Secret":"`+secretPassword+`"}'`), 0o700))
-			require.NoError(t, os.WriteFile(filepath.Join(private, "config.json"), fmt.Appendf(nil, `{"credHelpers":{%q:"x"}}`, host), 0o600))
-			env = append(env, "PATH="+private+":"+os.Getenv("PATH"))
-			args = append(args, "--auth-default")
-		case "identity token":
-			name := filepath.Join(private, "my.json")
-			require.NoError(t, os.WriteFile(name, fmt.Appendf(nil, `{"auths":{%q:{"auth":%q,"identitytoken":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte("user:")), secretPassword), 0o600))
-			args = append(args, "--authfile", name)
-		}
-		for _, m := range more {
-			if strings.HasPrefix(m, "-") || m == "json" {
-				args = append(args, m)
-			} else {
-				env = append(env, m)
-			}
-		}
-		args = append(args, repo, "ostree-unverified-registry:"+host+"/os:v1")
-		var out, errOut bytes.Buffer
-		cmd := exec.Command(path, args...)
-		cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, strings.NewReader(stdin), &out, &errOut
-		err := cmd.Run()
-		if wantFailure {
-			assert.Error(t, err, "%s%s", out.String(), errOut.String())
-			assert.Contains(t, errOut.String(), "error: ")
-		} else {
-			assert.NoError(t, err, errOut.String())
-		}
-		for name, secret := range secrets {
-			assert.NotContains(t, out.String(), secret, "%s on standard output", name)
-			assert.NotContains(t, errOut.String(), secret, "%s on standard error", name)
-		}
-		require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-			if err != nil || !d.Type().IsRegular() {
-				return err
-			}
-			data, err := os.ReadFile(path)
-			for name, secret := range secrets {
-				assert.False(t, bytes.Contains(data, []byte(secret)), "%s in %s", name, path)
-			}
-			return err
-		}))
-		return errOut.String()
+		return l.try(t, "container image pull REPO ostree-unverified-registry:HOST/os:v1", host, auth, wantFailure, more...)
 	}
 
 	verbose := [][]string{nil, {"--verbose"}, {"--format", "json"}, {"--verbose", "--format", "json"}}
