@@ -277,7 +277,7 @@ func TestB25_DevicesAreReported(t *testing.T) {
 	nothingVisible(t, dir)
 }
 
-func TestB26_SameCommitsInEveryMode(t *testing.T) {
+func TestB18_B26_SameCommitsInEveryMode(t *testing.T) {
 	layers := []ti.Layer{{Members: []ti.Member{
 		ti.Dir("usr", 0o2775).Owned(1, 2).With("user.d", "d"), ti.File("usr/suid", 0o4755, "s").Owned(10, 20).With("user.x", "y"),
 		ti.File("usr/empty", 0o600, "").Owned(10, 20), ti.File("usr/secret", 0o000, "s").Owned(10, 20), ti.Symlink("usr/l", "suid").Owned(10, 20),

@@ -279,7 +279,7 @@ func TestConformanceOverBase(t *testing.T) {
 
 // The same image gives the same commits in every mode (B26), however many
 // layers are worked on at once, and when it is pulled again (B42).
-func TestConformanceReproducible(t *testing.T) {
+func TestB42_SameImageSameCommits(t *testing.T) {
 	for n := range conformanceImages(6) {
 		seed := uint64(30_000 + n)
 		features := ti.AllFeatures()

@@ -457,7 +457,7 @@ func TestBadRepository(t *testing.T) {
 			assert.Empty(t, leftovers(t, repoDir))
 		})
 	}
-	t.Run("unsupported mode", func(t *testing.T) {
+	t.Run("B18 unsupported mode", func(t *testing.T) {
 		repo, repoDir := newRepo(t, ostree.ModeBareUserOnly)
 		_, err := container.NewImporter(repo, unverified(t, w.Ref), nil)
 		require.ErrorIs(t, err, ostree.ErrUnsupported)
@@ -603,7 +603,7 @@ func TestDamagedObjectIsNotBuiltOn(t *testing.T) {
 }
 
 // Cancelled at any moment, an import ends within a second, with all that it started, leaves nothing, and says why.
-func TestCancelledAtAnyMoment(t *testing.T) {
+func TestB15_CancelledAtAnyMoment(t *testing.T) {
 	layers := plainLayers("c", 4, 30, 300_000)
 	whole, _ := oracle.Merge(nil, trees(t, rulesHere(), layers)...)
 	dir := t.TempDir()
@@ -990,7 +990,7 @@ func TestCancelledWhileTheRepositoryIsLocked(t *testing.T) {
 }
 
 // A disk that is full is said at once: what is left of the layer is not read first.
-func TestFullDiskIsSaidAtOnce(t *testing.T) {
+func TestB16_FullDiskIsSaidAtOnce(t *testing.T) {
 	t.Parallel()
 	at := smallDisk(t, 48)
 	repo, _ := repoOn(t, at, ostree.ModeBare)

@@ -562,7 +562,7 @@ func (r *recorder) phases() (text []string) {
 }
 
 // Every layer is announced and reported as done, its bytes up to the last one; phases come in order; one call at a time.
-func TestEvents(t *testing.T) {
+func TestB15_EveryPhaseIsReported(t *testing.T) {
 	layers := plainLayers("a", 6, 20, 300_000)
 	layers = append(layers, layers[0]) // the same blob twice is fetched once
 	dir := t.TempDir()
