@@ -94,7 +94,7 @@ func (i *Image) startBlob(ctx context.Context, kind string, desc ocispec.Descrip
 		if err == nil {
 			return b, nil
 		}
-		if !b.retry(err) {
+		if !b.retry(err) && !b.elsewhere(err) {
 			return b, err
 		}
 	}
@@ -109,6 +109,15 @@ func (b *blobReader) retry(err error) bool {
 		}
 	}
 	return b.again(b.parent, err)
+}
+
+// elsewhere reports whether to connect again, to another source.
+func (b *blobReader) elsewhere(err error) bool {
+	if b.parent.Err() != nil || !b.image.elsewhere(b.parent, b.from, err) {
+		return false
+	}
+	b.tries, b.stalls, b.tokens = 0, 0, renewals{}
+	return true
 }
 
 // connect makes a connection and reads past what the caller has.
@@ -229,7 +238,7 @@ func (b *blobReader) read(p []byte) (int, error) {
 			err := b.lost
 			b.lost = nil
 			_ = b.disconnect() // it is broken already
-			if !b.retry(err) {
+			if !b.retry(err) && !b.elsewhere(err) {
 				return 0, err
 			}
 			if err := b.connect(); err != nil {

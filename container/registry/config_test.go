@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -48,6 +49,13 @@ func TestRegistriesConf(t *testing.T) {
 	onlyManifest.SetFault(func(r testimage.Request) *testimage.Fault {
 		if r.Kind == "blob" {
 			return &testimage.Fault{Status: http.StatusNotFound}
+		}
+		return nil
+	})
+	cut := testimage.NewRegistry(t, dir)
+	cut.SetFault(func(r testimage.Request) *testimage.Fault {
+		if r.Ref == w.Manifest.Layers[0].Digest.String() {
+			return &testimage.Fault{Cut: true, Drop: 5}
 		}
 		return nil
 	})
@@ -110,7 +118,26 @@ insecure = true
 [[registry.mirror]]
 location = "%[4]s"
 insecure = true
-`, host, good.Host(), broken.Host(), onlyManifest.Host(), testimage.NewRegistry(t, dir).Host())
+
+[[registry]]
+prefix = "cutmirror.invalid"
+location = "%[2]s"
+insecure = true
+[[registry.mirror]]
+location = "%[6]s"
+insecure = true
+
+[[registry]]
+prefix = "noblobs.invalid"
+location = "%[4]s"
+insecure = true
+[[registry.mirror]]
+location = "%[3]s"
+insecure = true
+[[registry.mirror]]
+location = "%[4]s/again"
+insecure = true
+`, host, good.Host(), broken.Host(), onlyManifest.Host(), testimage.NewRegistry(t, dir).Host(), cut.Host())
 	opts := func(t *testing.T) *registry.Options {
 		o := options(t)
 		o.InsecureSkipTLSVerify = false
@@ -138,9 +165,23 @@ insecure = true
 			assert.ErrorContains(t, openError(t, "docker://"+name, opts(t)), text)
 		})
 	}
-	t.Run("a mirror without the blobs", func(t *testing.T) {
-		err := openError(t, "docker://halfmirror.invalid/os:v1", opts(t))
-		assert.ErrorContains(t, err, "404")
+	// containers/image takes all from the mirror that has the manifest; what it lacks comes from the next place.
+	for name, mirror := range map[string]*testimage.Registry{"a mirror without the blobs": onlyManifest, "a mirror that breaks off": cut} {
+		t.Run(name, func(t *testing.T) {
+			var log strings.Builder
+			o := opts(t)
+			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			good.Reset()
+			checkImage(t, openImage(t, "docker://"+map[bool]string{true: "halfmirror", false: "cutmirror"}[mirror == onlyManifest]+".invalid/os:v1", o), w)
+			assert.Contains(t, log.String(), "taking blobs from another source")
+			assert.Equal(t, 1, good.Requests("blob", w.Manifest.Layers[0].Digest.String()))
+			left, err := filepath.Glob(filepath.Join(o.TempDir, "ostree-container-*"))
+			require.NoError(t, err)
+			assert.Empty(t, left)
+		})
+	}
+	t.Run("no place has the blobs", func(t *testing.T) {
+		assert.ErrorContains(t, openError(t, "docker://noblobs.invalid/os:v1", opts(t)), "404")
 	})
 	t.Run("short names", func(t *testing.T) {
 		// A name without a registry is docker.io's, whatever registries.conf would make of it: nothing is searched.

@@ -59,6 +59,9 @@ type Image struct {
 	src        types.ImageSource // see source
 	sources    sync.Mutex        // protects src and spent
 	spent      []types.ImageSource
+	places     []place // where else the image may be, next first
+	name       types.ImageReference
+	sys        *types.SystemContext
 	reopen     func(context.Context) (types.ImageSource, error) // nil: src is the only one
 	parsed     *parsed
 	configDesc ocispec.Descriptor // in RawManifest
@@ -207,6 +210,10 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 	i.src = src
 	if i.Ref.ImgRef.Transport == imageref.TransportRegistry {
 		i.reopen = func(ctx context.Context) (types.ImageSource, error) { return name.NewImageSource(ctx, sys) }
+		i.name, i.sys = name, sys
+		if i.places, err = places(name, sys); err != nil {
+			return err
+		}
 	}
 	top := image.UnparsedInstance(i.src, nil)
 	doc, err := i.document(w.ctx, top, nil)

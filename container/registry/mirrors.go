@@ -1,0 +1,100 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containers/image/v5/docker"
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	"github.com/containers/image/v5/types"
+)
+
+// place is one of the locations that registries.conf has for a name: a mirror, or the registry itself.
+type place struct {
+	location string
+	insecure bool
+}
+
+// places returns where the image that a source was opened for may be found, mirrors first, if there is more than one such place.
+// containers/image takes all blobs from the first that has the manifest.
+func places(name types.ImageReference, sys *types.SystemContext) ([]place, error) {
+	named := name.DockerReference()
+	entry, err := sysregistriesv2.FindRegistry(sys, named.Name())
+	if err != nil || entry == nil || len(entry.Mirrors) == 0 {
+		return nil, err
+	}
+	sources, err := entry.PullSourcesFromReference(named)
+	if err != nil || len(sources) < 2 {
+		return nil, err
+	}
+	var all []place
+	for _, s := range sources {
+		all = append(all, place{reference.TrimNamed(s.Reference).String(), s.Endpoint.Insecure})
+	}
+	return all, nil
+}
+
+// open opens the image at one place, by the digest of the manifest that is known. The accounts and certificates are those that
+// containers/image would use there: it is told by a registries.conf that has no other place.
+func (p place) open(ctx context.Context, image *Image, name types.ImageReference, sys *types.SystemContext) (_ types.ImageSource, err error) {
+	digest := image.ManifestDigest
+	if image.IndexDigest != "" {
+		digest = image.IndexDigest
+	}
+	named, err := reference.WithDigest(reference.TrimNamed(name.DockerReference()), digest)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := docker.NewReference(named)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(sys.BigFilesTemporaryDir, "ostree-container-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	conf, empty := filepath.Join(dir, "registries.conf"), filepath.Join(dir, "registries.conf.d")
+	text := fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = %t\n", named.Name(), p.location, p.insecure)
+	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.Mkdir(empty, 0o700)); err != nil {
+		return nil, err
+	}
+	only := *sys
+	only.SystemRegistriesConfPath, only.SystemRegistriesConfDirPath = conf, empty
+	return ref.NewImageSource(ctx, &only)
+}
+
+// elsewhere makes blobs come from the next place that has the image, if the source that failed is still in use. It reports whether
+// there is another source now.
+func (i *Image) elsewhere(ctx context.Context, failed types.ImageSource, why error) bool {
+	i.sources.Lock()
+	defer i.sources.Unlock()
+	if i.src != failed {
+		return true
+	}
+	for len(i.places) > 0 && ctx.Err() == nil {
+		next := i.places[0]
+		i.places = i.places[1:]
+		w := newWatch(ctx, i.stall)
+		w.ctx = i.redact.learn(w.ctx)
+		w.arm()
+		src, err := next.open(w.ctx, i, i.name, i.sys)
+		w.close()
+		if err != nil {
+			text, _ := describe(err, httpStatus(err), i.redact)
+			i.log.DebugContext(ctx, "no other source", "location", next.location, "error", text)
+			continue
+		}
+		text, _ := describe(why, httpStatus(why), i.redact)
+		i.log.WarnContext(ctx, "taking blobs from another source", "location", next.location, "error", text)
+		i.spent = append(i.spent, i.src) // blobs may be under way
+		i.src = src
+		i.reopen = func(ctx context.Context) (types.ImageSource, error) { return next.open(ctx, i, i.name, i.sys) }
+		return true
+	}
+	return false
+}
