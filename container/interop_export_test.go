@@ -139,6 +139,59 @@ func TestInteropExport(t *testing.T) {
 		}
 	})
 
+	t.Run("other places", func(t *testing.T) {
+		for _, p := range both {
+			dir := t.TempDir()
+			for _, place := range []string{"oci-archive:" + dir + "/a.ociarchive", "dir:" + dir + "/dir"} {
+				said := strings.TrimSpace(p.good(t, nil, "container", "encapsulate", "--repo", repo.Path(), "os", place))
+				assert.Equal(t, digest.FromString(ti.Run(t, "skopeo", "inspect", "--raw", place)).String(), said)
+				for _, reader := range both {
+					out := reader.good(t, nil, "container", "unencapsulate", "--quiet", "--repo", bareRepo(t), "--write-ref", "x", unverifiedImage+place)
+					assert.Equal(t, "Imported: x => "+commit+"\n", out, "%s reads what %s wrote to %s", reader.name, p.name, place)
+				}
+			}
+		}
+	})
+
+	t.Run("refused by readers", func(t *testing.T) {
+		plain := ti.Image{Layers: []ti.Layer{{Members: []ti.Member{ti.Dir("usr", 0o755)}}}}.Write(t, t.TempDir(), "v1")
+		into := bareRepo(t)
+		stream := []byte(ours.good(t, nil, "tar", "export", "--repo", repo.Path(), "os"))
+		unencapsulate := []string{"container", "unencapsulate", "--quiet", "--repo"}
+		for name, bad := range map[string]struct {
+			args  []string
+			input []byte
+		}{
+			"no commit inside":       {append(unencapsulate, into, unverifiedImage+plain.Ref), nil},
+			"no image":               {append(unencapsulate, into, unverifiedImage+"oci:/nowhere"), nil},
+			"unencapsulate nowhere":  {append(unencapsulate, "/nowhere", unverifiedImage+plain.Ref), nil},
+			"export of no ref":       {[]string{"tar", "export", "--repo", repo.Path(), "--format-version", "1", "nobranch"}, nil},
+			"export from nowhere":    {[]string{"tar", "export", "--repo", "/nowhere", "--format-version", "1", "os"}, nil},
+			"import of nothing":      {[]string{"tar", "import", "--repo", into}, nil},
+			"import of text":         {[]string{"tar", "import", "--repo", into}, []byte("text\n")},
+			"import of a part":       {[]string{"tar", "import", "--repo", into}, stream[:len(stream)/2]},
+			"import into nowhere":    {[]string{"tar", "import", "--repo", "/nowhere"}, stream},
+			"metadata of no image":   {[]string{"container", "image", "replace-detached-metadata", "--src", "oci:/nowhere", "--dest", "oci:/nowhere2"}, nil},
+			"metadata of other ones": {[]string{"container", "image", "replace-detached-metadata", "--src", plain.Ref, "--dest", "oci:" + filepath.Join(t.TempDir(), "x")}, nil},
+		} {
+			for _, p := range both {
+				_, stderr, status := p.call(t, bad.input, bad.args...)
+				assert.Equal(t, 1, status, "%s: %s: %s", name, p.name, stderr)
+			}
+		}
+		assert.Empty(t, ti.Run(t, "ostree", "--repo="+into, "refs"))
+		for _, p := range both { // a reader that goes away
+			r, w, err := os.Pipe()
+			require.NoError(t, err)
+			require.NoError(t, r.Close())
+			c := exec.Command(p.path, "tar", "export", "--repo", repo.Path(), "--format-version", "1", "os")
+			c.Stdout = w
+			require.Error(t, c.Run())
+			assert.Equal(t, 1, c.ProcessState.ExitCode(), p.name)
+			require.NoError(t, w.Close())
+		}
+	})
+
 	t.Run("refused", func(t *testing.T) {
 		ghost := filepath.Join(t.TempDir(), "ghost.json")
 		require.NoError(t, os.WriteFile(ghost, []byte(`{"version":1,"layers":{"a":"a","b":"b","c":"c","ghost":"ghost"},"mapping":{}}`), 0o600))
