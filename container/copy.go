@@ -127,6 +127,11 @@ func copyDetached(ctx context.Context, src, dst *ostree.Repo, checksum string) e
 	if err != nil || from == nil || from.Len() == 0 {
 		return err
 	}
+	return changingDetached(ctx, dst, func() error { return joinDetached(ctx, dst, checksum, from) })
+}
+
+// joinDetached is copyDetached under the lock.
+func joinDetached(ctx context.Context, dst *ostree.Repo, checksum string, from *ostree.Variant) error {
 	old, err := dst.ReadDetachedMetadata(ctx, checksum)
 	if err != nil {
 		return err

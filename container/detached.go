@@ -21,7 +21,6 @@ const signatureType = "aay"
 // so an image takes nothing away. Of a key that is there already the repository's value stays; of lists of signatures the union is
 // kept, so that each remote that accepted the commit goes on doing so. What this program notes there is not for an image to say.
 func mergeDetached(ctx context.Context, repo *ostree.Repo, log *slog.Logger, c *objectset.CommitLayer) error {
-	checksum := c.Checksum.String()
 	theirs, err := ostree.VariantFromBytes("a{sv}", c.Detached)
 	if err != nil {
 		return err
@@ -33,6 +32,12 @@ func mergeDetached(ctx context.Context, repo *ostree.Repo, log *slog.Logger, c *
 	for _, key := range []string{cachedManifestDigest, cachedManifest, cachedConfig, metaBaseDiffIDs} {
 		added.Remove(key)
 	}
+	return changingDetached(ctx, repo, func() error { return addDetached(ctx, repo, log, c, theirs, added) })
+}
+
+// addDetached is mergeDetached under the lock; added is what may be taken of theirs.
+func addDetached(ctx context.Context, repo *ostree.Repo, log *slog.Logger, c *objectset.CommitLayer, theirs *ostree.Variant, added *ostree.VariantDict) error {
+	checksum := c.Checksum.String()
 	old, err := repo.ReadDetachedMetadata(ctx, checksum)
 	if err != nil {
 		return err

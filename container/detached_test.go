@@ -1,7 +1,9 @@
 package container_test
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -42,6 +44,46 @@ func TestDetachedMetadataOfABaseIsMerged(t *testing.T) {
 	want, err := ostree.ParseVariant("a{sv}", `{'key': <'ours'>, 'new': <'theirs'>, 'ostree.gpgsigs': <[b'one', b'two']>, 'ostree.sign.ed25519': <[b'ours']>}`)
 	require.NoError(t, err)
 	assert.Equal(t, want.Text(), got.Text())
+	ti.Run(t, "ostree", "--repo="+dir, "fsck", "--quiet")
+}
+
+// Of several at once, in processes and goroutines of their own, none loses what another one adds.
+func TestDetachedMetadataOfSeveralImportsAtOnce(t *testing.T) {
+	var refs []string
+	var base *ti.EncapsulatedImage
+	for n := range 6 {
+		base = ti.EncapsulatedBase(t, ti.BaseOptions{Sign: func(repo, commit string) {
+			setDetached(t, repo, commit, fmt.Sprintf("{'ostree.gpgsigs': <[b'signature %[1]d']>, 'key-%[1]d': <'%[1]d'>}", n))
+		}})
+		refs = append(refs, base.Ref)
+	}
+	repo, dir := newRepo(t, modeHere())
+	var wg sync.WaitGroup
+	var children []*child
+	for n, ref := range refs {
+		if n%2 == 0 {
+			children = append(children, startChild(t, task{Do: "pull", Repo: dir, Refs: []string{ref}}))
+			continue
+		}
+		wg.Go(func() {
+			own, err := ostree.OpenRepo(t.Context(), dir)
+			if assert.NoError(t, err) {
+				_, _, err = pull(t, own, ref, container.ImporterOptions{})
+				assert.NoError(t, err)
+				assert.NoError(t, own.Close())
+			}
+		})
+	}
+	wg.Wait()
+	for _, p := range children {
+		p.finish(t)
+	}
+	got, err := repo.ReadDetachedMetadata(t.Context(), base.Commit)
+	require.NoError(t, err)
+	for n := range refs {
+		assert.Contains(t, got.Text(), fmt.Sprintf("b'signature %d'", n))
+		assert.Contains(t, got.Text(), fmt.Sprintf("'key-%d'", n))
+	}
 	ti.Run(t, "ostree", "--repo="+dir, "fsck", "--quiet")
 }
 

@@ -27,14 +27,16 @@ func baseDiffIDs(ctx context.Context, repo *ostree.Repo, commit string) ([]strin
 // or if that was so before.
 func (f *fetcher) noteDiffID(ctx context.Context, l *LayerState) error {
 	commit, blob := f.commit.Checksum.String(), f.image.Layers[l.Index]
-	known, err := baseDiffIDs(ctx, f.repo, commit)
-	if err != nil {
-		return err
-	}
-	if blob.BlobDigest == blob.Descriptor.Digest && len(known) == 0 || slices.Contains(known, l.DiffID.String()) {
-		return nil
-	}
-	return editDetached(ctx, f.repo, commit, func(dict *ostree.VariantDict) { dict.SetStrv(metaBaseDiffIDs, append(known, l.DiffID.String())) })
+	return changingDetached(ctx, f.repo, func() error {
+		known, err := baseDiffIDs(ctx, f.repo, commit)
+		if err != nil {
+			return err
+		}
+		if blob.BlobDigest == blob.Descriptor.Digest && len(known) == 0 || slices.Contains(known, l.DiffID.String()) {
+			return nil
+		}
+		return editLocked(ctx, f.repo, commit, func(dict *ostree.VariantDict) { dict.SetStrv(metaBaseDiffIDs, append(known, l.DiffID.String())) })
+	})
 }
 
 // fitsBase reports whether the base commit that was found for l can have come from a layer with the diff_id of l.

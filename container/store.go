@@ -291,6 +291,10 @@ func ClearCachedUpdate(ctx context.Context, repo *ostree.Repo, ref imageref.Imag
 }
 
 func editDetached(ctx context.Context, repo *ostree.Repo, checksum string, edit func(*ostree.VariantDict)) error {
+	return changingDetached(ctx, repo, func() error { return editLocked(ctx, repo, checksum, edit) })
+}
+
+func editLocked(ctx context.Context, repo *ostree.Repo, checksum string, edit func(*ostree.VariantDict)) error {
 	old, err := repo.ReadDetachedMetadata(ctx, checksum)
 	if err != nil {
 		return err
