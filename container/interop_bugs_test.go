@@ -17,6 +17,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/internal/oracle"
 	ti "github.com/ostree-container/ostree-container/container/internal/testimage"
+	"github.com/ostree-container/ostree-container/ostree"
 )
 
 // difference is an image that the two take differently on purpose.
@@ -32,6 +33,8 @@ type difference struct {
 	oursPull string
 	// Lines of "ostree ls -R -X" of the merge commit that only one has, where both have it. Directory sizes and blanks count for nothing.
 	judge, ours []string
+	// The libostree (year and release) with which the judge does as ours; zero for none so far.
+	fixed [2]int
 	// What they report as left out of the last layer.
 	judgeFiltered, oursFiltered map[string]any
 }
@@ -69,7 +72,7 @@ func differences(hostDir string) []difference {
 		{
 			name:      "B4 link to var",
 			layers:    []ti.Layer{usrShare(ti.Dir("usr/share/factory", 0o755), ti.Dir("var", 0o755), ti.File("var/f", 0o644, "f"), ti.Hardlink("usr/share/new", "var/f"))},
-			judgePull: "Processing deferred hardlink var/f",
+			judgePull: "Processing deferred hardlink var/f", fixed: [2]int{2025, 2},
 		},
 		{
 			name: "B4 whiteout of etc", conf: "[composefs]\nenabled=yes\n",
@@ -89,16 +92,17 @@ func differences(hostDir string) []difference {
 			name:   "B19 directory over a symlink",
 			layers: []ti.Layer{usrShare(ti.Symlink("usr/share/s", hostDir)), usrShare(ti.Dir("usr/share/s", 0o755), ti.File("usr/share/s/f", 0o644, "f"), ti.Whiteout("usr/share/s/precious"))},
 			judge:  []string{"l00777 0 0 /usr/share/s -> " + hostDir}, ours: []string{"d00755 0 0 /usr/share/s", "-00644 0 0 1 /usr/share/s/f"},
+			fixed: [2]int{2024, 5},
 		},
 		{
 			name:      "B20 directory over a file",
 			layers:    []ti.Layer{usrShare(ti.File("usr/share/x", 0o644, "f")), usrShare(ti.Dir("usr/share/x", 0o755), ti.File("usr/share/x/f", 0o644, "f"))},
-			judgePull: "opendir(x): Not a directory",
+			judgePull: "opendir(x): Not a directory", fixed: [2]int{2024, 5},
 		},
 		{
 			name:      "B21 several xattrs",
 			layers:    []ti.Layer{usrShare(ti.File("usr/share/x", 0o644, "x").With("user.a", "1").With("user.b", "2"))},
-			judgeFsck: "Corrupted file object",
+			judgeFsck: "Corrupted file object", fixed: [2]int{2024, 10},
 		},
 		{
 			name:   "B22 unnamed parent",
@@ -258,6 +262,10 @@ func interopDifferences(t *testing.T, p programs) {
 	require.NoError(t, os.WriteFile(host+"/precious", nil, 0o600))
 	for _, d := range differences(host) {
 		t.Run(d.name, func(t *testing.T) {
+			onHost := []string{"f"}
+			if d.fixed != [2]int{} && ostree.AtLeast(d.fixed[0], d.fixed[1]) {
+				d.judgePull, d.judgeFsck, d.judge, d.ours, onHost = d.oursPull, "", nil, nil, []string{"precious"}
+			}
 			img := ti.Image{Base: plain, Layers: d.layers}
 			if d.conf != "" {
 				img.Base = &quietBase(t, d.conf).Base
@@ -277,7 +285,7 @@ func interopDifferences(t *testing.T, p programs) {
 			}
 			_, judgeSaid, judgeErr := p.judge.try("pull", "--quiet", judge, unverifiedImage+w.Ref)
 			if strings.HasPrefix(d.name, "B19") {
-				assert.Equal(t, []string{"f"}, fileNames(t, host), "on the host, by the judge")
+				assert.Equal(t, onHost, fileNames(t, host), "on the host, by the judge")
 			}
 			outcome := func(said string, err error, want string) {
 				if want != "" {

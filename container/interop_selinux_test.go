@@ -101,7 +101,7 @@ func debianContexts(t testing.TB) string {
 			}
 		}
 	}
-	assert.Greater(t, strings.Count(all.String(), "system_u:object_r:"), 5000)
+	assert.Greater(t, strings.Count(all.String(), "system_u:object_r:"), 4000)
 	return all.String()
 }
 
