@@ -42,29 +42,6 @@ func (r *Repo) CommitsStartingWith(ctx context.Context, prefix string) ([]string
 
 const zeros = "0000000000000000000000000000000000000000000000000000000000000000"
 
-// LoadVariantIfExists is LoadVariant that returns nil, nil for an object that is not there.
-//
-// C: ostree_repo_load_variant_if_exists
-func (r *Repo) LoadVariantIfExists(ctx context.Context, t ObjectType, checksum string) (*Variant, error) {
-	var a arena
-	defer a.free()
-	op, csum, err := objectArgs("load", t, checksum, &a)
-	if err != nil {
-		return nil, err
-	}
-	if !t.IsMeta() {
-		return nil, fmt.Errorf("%s: %w: not a metadata object", op, ErrInvalidArgument)
-	}
-	var v *C.GVariant
-	err = callFast(ctx, op, func(e **C.GError) C.gboolean {
-		return C.ostree_repo_load_variant_if_exists(r.c(), C.OstreeObjectType(t), csum, &v, e)
-	}, r.handle())
-	if err != nil {
-		return nil, err
-	}
-	return takeVariant(v), nil
-}
-
 // LoadObjectStream opens an object in the form that its checksum is made of, and returns its size in bytes: the variant of a metadata
 // object; a header and the content for a file object. It returns ErrNotFound. The caller closes it.
 //

@@ -117,7 +117,18 @@ func objectArgs(op string, t ObjectType, checksum string, a *arena) (string, *C.
 //
 // C: ostree_repo_load_variant
 func (r *Repo) LoadVariant(ctx context.Context, t ObjectType, checksum string) (*Variant, error) {
-	v, err := r.loadVariant(ctx, t, checksum)
+	v, err := r.loadVariant(ctx, t, checksum, mustExist)
+	if err != nil {
+		return nil, err
+	}
+	return takeVariant(v), nil
+}
+
+// LoadVariantIfExists is LoadVariant that returns nil, nil for an object that is not there.
+//
+// C: ostree_repo_load_variant_if_exists
+func (r *Repo) LoadVariantIfExists(ctx context.Context, t ObjectType, checksum string) (*Variant, error) {
+	v, err := r.loadVariant(ctx, t, checksum, mayBeMissing)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +144,7 @@ func (r *Repo) LoadVariant(ctx context.Context, t ObjectType, checksum string) (
 //
 // C: ostree_repo_load_variant
 func (r *Repo) LoadVariantBytes(ctx context.Context, t ObjectType, checksum string) ([]byte, error) {
-	v, err := r.loadVariant(ctx, t, checksum)
+	v, err := r.loadVariant(ctx, t, checksum, mustExist)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +156,15 @@ func (r *Repo) LoadVariantBytes(ctx context.Context, t ObjectType, checksum stri
 	return C.GoBytes(ptr(C.g_variant_get_data(v)), C.int(n)), nil
 }
 
-func (r *Repo) loadVariant(ctx context.Context, t ObjectType, checksum string) (*C.GVariant, error) {
+// existence says what loadVariant makes of an object that is not there: ErrNotFound, or nil.
+type existence bool
+
+const (
+	mustExist    existence = true
+	mayBeMissing existence = false
+)
+
+func (r *Repo) loadVariant(ctx context.Context, t ObjectType, checksum string, e existence) (*C.GVariant, error) {
 	var a arena
 	defer a.free()
 	op, csum, err := objectArgs("load", t, checksum, &a)
@@ -156,8 +175,11 @@ func (r *Repo) loadVariant(ctx context.Context, t ObjectType, checksum string) (
 		return nil, fmt.Errorf("%s: %w: not a metadata object", op, ErrInvalidArgument)
 	}
 	var v *C.GVariant
-	err = callFast(ctx, op, func(e **C.GError) C.gboolean {
-		return C.ostree_repo_load_variant(r.c(), C.OstreeObjectType(t), csum, &v, e)
+	err = callFast(ctx, op, func(gerr **C.GError) C.gboolean {
+		if e == mayBeMissing {
+			return C.ostree_repo_load_variant_if_exists(r.c(), C.OstreeObjectType(t), csum, &v, gerr)
+		}
+		return C.ostree_repo_load_variant(r.c(), C.OstreeObjectType(t), csum, &v, gerr)
 	}, r.handle())
 	return v, err
 }
