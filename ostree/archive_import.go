@@ -5,11 +5,11 @@ import "C"
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"runtime/cgo"
@@ -30,7 +30,7 @@ type ImportArchiveOptions struct {
 
 // WriteArchiveToMTree writes the files of a tar archive as objects and adds them to a tree, in an open transaction: what
 // `ostree commit --tree=tar=FILE` does. The archive is not compressed; use a decompressing reader. After an error m holds a part of it. mod
-// and opts may be nil. An archive that ends early, and an error of in, are errors. With ctx done it ends when the Read under way
+// and opts may be nil. An archive without its end, and an error of in, are errors. With ctx done it ends when the Read under way
 // returns. ErrUnsupported: libostree is built without libarchive.
 //
 // C: ostree_repo_write_archive_to_mtree_from_fd, ostree_repo_import_archive_to_mtree
@@ -57,8 +57,8 @@ func (r *Repo) WriteArchiveToMTree(ctx context.Context, in io.Reader, m *Mutable
 		o.translate = C.uintptr_t(h)
 	}
 	return r.withModifier(ctx, mod, op, func(cm *C.OstreeRepoCommitModifier) error {
-		return cb.finish(op, feedArchive(ctx, op, in, func(ctx context.Context, fd int) error {
-			return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return cb.finish(op, feedArchive(ctx, op, in, func(k *canceller, fd int) error {
+			return k.call(op, func(c *C.GCancellable, e **C.GError) C.gboolean {
 				return C.shim_import_archive(r.c(), C.int(fd), m.c(), cm, &o, c, e)
 			}, r.handle(), m.handle())
 		}))
@@ -66,12 +66,16 @@ func (r *Repo) WriteArchiveToMTree(ctx context.Context, in io.Reader, m *Mutable
 }
 
 // feedArchive runs fn with a descriptor to read the archive from. libostree never ends on an archive that libarchive cannot read on
-// within a file (2022.7 to 2026.4), except when it is cancelled. So archive/tar reads the archive, fn gets what a tar.Writer makes of it, and
-// where that ends early fn's context is cancelled first.
-func feedArchive(ctx context.Context, op string, in io.Reader, fn func(context.Context, int) error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("%s: %w", op, cancelled(ctx, nil))
+// within a file (2022.7 to 2026.4): it is called again and again. So archive/tar reads the archive, fn gets what a tar.Writer makes of
+// it, and where that ends early fn is cancelled and sees zeros for as long as it reads on, never an end.
+func feedArchive(ctx context.Context, op string, in io.Reader, fn func(*canceller, int) error) error {
+	inner, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	k, err := newCanceller(inner)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
 	}
+	defer k.close()
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
 		return fmt.Errorf("%s: %w", op, os.NewSyscallError("pipe2", err))
@@ -82,32 +86,44 @@ func feedArchive(ctx context.Context, op string, in io.Reader, fn func(context.C
 		return fmt.Errorf("%s: %w", op, os.NewSyscallError("fcntl", err))
 	}
 	w := os.NewFile(uintptr(fds[1]), "archive")
-	inner, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	stop := context.AfterFunc(inner, func() { w.Close() })
+	defer w.Close()
+	returned := make(chan struct{})
+	stop := context.AfterFunc(inner, func() {
+		select {
+		case <-k.done:
+		case <-returned:
+		}
+		for zeros := make([]byte, 64<<10); ; {
+			if _, err := w.Write(zeros); err != nil {
+				return
+			}
+		}
+	})
 	defer stop()
 	copied := make(chan error, 1)
 	var panicked any
 	go func() {
-		defer w.Close()
 		err := errors.New("the reader panicked")
 		defer func() {
 			if panicked = recover(); panicked != nil || err != nil {
 				cancel(err)
+			} else {
+				w.Close()
 			}
 			copied <- err
 		}()
 		err = copyTar(w, in)
 	}()
-	err := fn(inner, fds[0])
+	err = fn(k, fds[0])
+	close(returned)
 	unix.Close(fds[0]) // what is still written fails
 	source := <-copied
 	switch {
 	case panicked != nil:
 		panic(panicked)
-	case err != nil && ctx.Err() != nil:
+	case ctx.Err() != nil && (err != nil || source != nil):
 		return fmt.Errorf("%s: %w", op, cancelled(ctx, nil))
-	case source == nil || errors.Is(source, unix.EPIPE) || errors.Is(source, fs.ErrClosed):
+	case source == nil || errors.Is(source, unix.EPIPE):
 		return err
 	}
 	return fmt.Errorf("%s: %w", op, source)
@@ -115,10 +131,15 @@ func feedArchive(ctx context.Context, op string, in io.Reader, fn func(context.C
 
 // copyTar writes an archive again, names and link targets as the bytes they are.
 func copyTar(w io.Writer, in io.Reader) error {
-	tr, tw := tar.NewReader(in), tar.NewWriter(w)
+	src := &zeroCounter{r: in}
+	tr, tw := tar.NewReader(src), tar.NewWriter(w)
 	for {
+		src.n = 0
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
+			if src.n < 512 { // archive/tar takes an end between entries, and in their padding, for one
+				return fmt.Errorf("no end of archive: %w", io.ErrUnexpectedEOF)
+			}
 			return tw.Close()
 		}
 		if err != nil {
@@ -144,4 +165,20 @@ func copyTar(w io.Writer, in io.Reader) error {
 			return fmt.Errorf("entry %q: %w", h.Name, err)
 		}
 	}
+}
+
+// zeroCounter counts the zeros at the end of what was read.
+type zeroCounter struct {
+	r io.Reader
+	n int
+}
+
+func (z *zeroCounter) Read(p []byte) (int, error) {
+	n, err := z.r.Read(p)
+	if rest := bytes.TrimRight(p[:n], "\x00"); len(rest) > 0 {
+		z.n = n - len(rest)
+	} else {
+		z.n += n
+	}
+	return n, err
 }

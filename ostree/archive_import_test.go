@@ -154,6 +154,9 @@ func TestWriteArchiveCutShort(t *testing.T) {
 	}{
 		"within a file":   {func(context.CancelCauseFunc) io.Reader { return bytes.NewReader(whole[:len(whole)-700<<10]) }, io.ErrUnexpectedEOF},
 		"within a header": {func(context.CancelCauseFunc) io.Reader { return bytes.NewReader(whole[:1024+100]) }, io.ErrUnexpectedEOF},
+		"within padding":  {func(context.CancelCauseFunc) io.Reader { return bytes.NewReader(whole[:2000]) }, io.ErrUnexpectedEOF},
+		"no end":          {func(context.CancelCauseFunc) io.Reader { return bytes.NewReader(whole[:len(whole)-1024]) }, io.ErrUnexpectedEOF},
+		"empty":           {func(context.CancelCauseFunc) io.Reader { return bytes.NewReader(nil) }, io.ErrUnexpectedEOF},
 		"failing reader": {func(context.CancelCauseFunc) io.Reader {
 			return io.MultiReader(bytes.NewReader(whole[:len(whole)-700<<10]), readerFunc(func([]byte) (int, error) { return 0, boom }))
 		}, boom},

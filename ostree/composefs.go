@@ -23,12 +23,12 @@ func (v Verity) c() (uint32, bool) {
 	return [...]uint32{VerityRequire: 2, VerityMaybe: 1, VerityNone: 0}[max(0, min(v, VerityNone))], v >= VerityRequire && v <= VerityNone
 }
 
-// CheckoutComposefs writes the composefs image of a commit (64 hex digits) to path, relative to the descriptor dirfd, or to the working
-// directory if dirfd is AtCWD: metadata of all files, whose content stays in the repository's objects. A commit that states another digest
+// CheckoutComposefs writes the composefs image of a commit (64 hex digits) as the file name in the directory of the descriptor dirfd, or in
+// the working directory if dirfd is AtCWD: metadata of all files, whose content stays in the repository's objects. A commit that states another digest
 // (see Tree.ComposefsMetadata) is an error with VerityRequire. Needs libostree 2024.7; ErrUnsupported too where that was built without composefs.
 //
 // C: ostree_repo_checkout_composefs
-func (r *Repo) CheckoutComposefs(ctx context.Context, verity Verity, dirfd int, path, commit string) error {
+func (r *Repo) CheckoutComposefs(ctx context.Context, verity Verity, dirfd int, name, commit string) error {
 	var a arena
 	defer a.free()
 	op, csum, err := objectArgs("write composefs of", ObjectCommit, commit, &a)
@@ -40,19 +40,16 @@ func (r *Repo) CheckoutComposefs(ctx context.Context, verity Verity, dirfd int, 
 		return unsupported(op, FeatureComposefs)
 	}
 	n, ok := verity.c()
-	if !ok {
-		return fmt.Errorf("%s: %w: verity %d", op, ErrInvalidArgument, verity)
+	if !ok || !validName(name) {
+		return fmt.Errorf("%s: %w: verity %d, name %q", op, ErrInvalidArgument, verity, name)
 	}
-	cpath := a.str(path)
-	if a.err != nil {
-		return fmt.Errorf("%s: %w", op, a.err)
-	}
+	cname := a.str(name)
 	opts, err := NewVariantDict().SetUint32("verity", n).Build()
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		return C.shim_repo_checkout_composefs(fn, r.c(), opts.c(), C.int(dirfd), cpath, csum, c, e)
+		return C.shim_repo_checkout_composefs(fn, r.c(), opts.c(), C.int(dirfd), cname, csum, c, e)
 	}, r.handle(), opts.handle())
 }
 

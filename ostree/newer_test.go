@@ -105,23 +105,26 @@ func TestComposefs(t *testing.T) {
 		require.ErrorIs(t, err, ostree.ErrUnsupported)
 	}
 
-	file := filepath.Join(t.TempDir(), "image.cfs")
-	err = r.CheckoutComposefs(ctx, ostree.VerityNone, ostree.AtCWD, file, c)
+	dir, err := os.Open(t.TempDir())
+	require.NoError(t, err)
+	defer dir.Close()
+	fd := int(dir.Fd())
+	err = r.CheckoutComposefs(ctx, ostree.VerityNone, fd, "image.cfs", c)
 	if !has(t, ostree.FeatureComposefs, 2024, 7) || !built {
 		require.ErrorIs(t, err, ostree.ErrUnsupported)
 		return
 	}
 	require.NoError(t, err)
-	image, err := os.ReadFile(file)
+	image, err := os.ReadFile(filepath.Join(dir.Name(), "image.cfs"))
 	require.NoError(t, err)
 	want := filepath.Join(t.TempDir(), "out")
 	judge(t, "checkout", "--composefs-noverity", "--repo", r.Path(), c, want)
 	judged, err := os.ReadFile(want)
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(judged, image), "%d bytes, the command writes %d", len(image), len(judged))
-	require.ErrorIs(t, r.CheckoutComposefs(ctx, 7, ostree.AtCWD, file, c), ostree.ErrInvalidArgument)
-	require.ErrorIs(t, r.CheckoutComposefs(ctx, ostree.VerityNone, ostree.AtCWD, "a\x00", c), ostree.ErrInvalidArgument)
-	require.ErrorIs(t, r.CheckoutComposefs(ctx, ostree.VerityNone, ostree.AtCWD, file, strings.Repeat("0", 64)), ostree.ErrNotFound)
+	require.ErrorIs(t, r.CheckoutComposefs(ctx, 7, fd, "x", c), ostree.ErrInvalidArgument)
+	require.ErrorIs(t, r.CheckoutComposefs(ctx, ostree.VerityNone, fd, "a/b", c), ostree.ErrInvalidArgument)
+	require.ErrorIs(t, r.CheckoutComposefs(ctx, ostree.VerityNone, fd, "x", strings.Repeat("0", 64)), ostree.ErrNotFound)
 }
 
 func TestRegenerateMetadata(t *testing.T) {
@@ -194,9 +197,12 @@ func TestReadKeys(t *testing.T) {
 	_, err = s.ReadPublicKeys(ctx, readerFunc(func([]byte) (int, error) { return 0, os.ErrClosed }))
 	require.ErrorIs(t, err, os.ErrClosed)
 
+	if !slices.Contains(ostree.SignEngines(), ostree.SignEd25519) {
+		return // Debian builds libostree without it; make matrix builds it with
+	}
 	public, secret := ed25519Keys(t, 2)
 	s, err = ostree.NewSigner(ostree.SignEd25519)
-	require.NoError(t, err, "from 2025.2 on, Debian builds it")
+	require.NoError(t, err)
 	lines := func(keys [][]byte) *strings.Reader {
 		var b strings.Builder
 		for _, k := range keys {

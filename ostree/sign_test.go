@@ -115,6 +115,8 @@ func TestSignEd25519(t *testing.T) {
 
 	r := newRepo(t, ostree.ModeArchive)
 	c := judgeCommit(t, r.Path(), "main", writeTree(t, sample))
+	require.Error(t, s.SignCommit(ctx, r, c), "SetPublicKey made it forget the secret key")
+	require.NoError(t, s.SetSecretKey(ostree.BytesKey(secret)))
 	require.NoError(t, s.SignCommit(ctx, r, c))
 	judge(t, "sign", "--repo", r.Path(), "--verify", "--sign-type=ed25519", c, b64(public))
 	_, err = s.VerifyCommit(ctx, r, c)
