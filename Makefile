@@ -94,7 +94,7 @@ test-root: deps-test judge ## Run all tests as root (through sudo if need be)
 test-container: build deps-boot ## Run what CI runs in Dockerfile.test, over a base made from packages
 	$(SUDO) testdata/chroot/test-container '$(CACHE)'
 
-matrix: deps-boot ## Run the tests on libostree 2025.2 (trixie) and 2026.4 (sid), in chroots kept in CACHE
+matrix: deps-boot ## Run the tests on libostree 2025.2 (trixie), 2026.4 (sid) and one with ed25519, in chroots kept in CACHE
 	$(SUDO) testdata/chroot/matrix '$(CACHE)'
 
 interop: deps-test judge ## Only the comparison with the Rust crate ostree-ext, both ways
