@@ -126,7 +126,8 @@ func (s *Signer) SetSecretKey(k SignKey) error {
 	return s.key("set secret key", k, func(v *C.GVariant, e **C.GError) C.gboolean { return C.ostree_sign_set_sk(s.c(), v, e) })
 }
 
-// SetPublicKey makes a key the only one to verify with. ed25519 forgets the secret key with the other ones: set that afterwards.
+// SetPublicKey makes a key the only one to verify with. ed25519 forgets all other keys, the secret one too, as it does with SetSecretKey: to
+// have both, set the secret key and add public ones.
 //
 // C: ostree_sign_set_pk
 func (s *Signer) SetPublicKey(k SignKey) error {
