@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +26,9 @@ func (b *bench) encapsulate(ctx context.Context, n int, kind, tool string) error
 		return err
 	}
 	repo, out := filepath.Join(b.cache, "base-repo"), filepath.Join(dir, "out")
+	if err := readAll(filepath.Join(repo, "objects")); err != nil {
+		return err
+	}
 	cmd := exec.CommandContext(ctx, b.program(tool), "container", "encapsulate", "--repo", repo,
 		"--contentmeta", imageDir(b.cache, kind, "v1")+".contentmeta.json", "--label", "ostree.bootable=true", rev, "oci:"+out)
 	if _, err := b.sample(ctx, n, kind, tool, stepEncapsulate, cmd); err != nil {
@@ -43,6 +49,21 @@ func (b *bench) encapsulate(ctx context.Context, n int, kind, tool string) error
 		b.fscked[key] = true
 	}
 	return remove(ctx, dir)
+}
+
+// readAll reads all files below a directory, so that the one who needs them first does not wait for the disk.
+func readAll(dir string) error {
+	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, f)
+		return errors.Join(err, f.Close())
+	})
 }
 
 // checkEncapsulated has the other tool take the commit out of the image: it verifies all that the image says.
