@@ -83,6 +83,8 @@ func TestLoadCutCommit(t *testing.T) {
 		require.ErrorContains(t, err, c)
 		_, err = r.LoadVariant(t.Context(), ostree.ObjectCommit, c)
 		require.ErrorIs(t, err, ostree.ErrCorrupt)
+		_, err = r.LoadVariantIfExists(t.Context(), ostree.ObjectCommit, c)
+		require.ErrorIs(t, err, ostree.ErrCorrupt)
 	}
 	require.NoError(t, os.WriteFile(path, whole, 0o600))
 	require.NoError(t, os.WriteFile(path+"meta", dict.Bytes()[:len(dict.Bytes())-1], 0o600))

@@ -117,19 +117,19 @@ func objectArgs(op string, t ObjectType, checksum string, a *arena) (string, *C.
 //
 // C: ostree_repo_load_variant
 func (r *Repo) LoadVariant(ctx context.Context, t ObjectType, checksum string) (*Variant, error) {
-	v, err := r.loadVariant(ctx, t, checksum, mustExist)
-	if err != nil {
-		return nil, err
-	}
-	return takeVariant(v), nil
+	return r.soundVariant(ctx, t, checksum, mustExist)
 }
 
 // LoadVariantIfExists is LoadVariant that returns nil, nil for an object that is not there.
 //
 // C: ostree_repo_load_variant_if_exists
 func (r *Repo) LoadVariantIfExists(ctx context.Context, t ObjectType, checksum string) (*Variant, error) {
-	v, err := r.loadVariant(ctx, t, checksum, mayBeMissing)
-	if err != nil {
+	return r.soundVariant(ctx, t, checksum, mayBeMissing)
+}
+
+func (r *Repo) soundVariant(ctx context.Context, t ObjectType, checksum string, e existence) (*Variant, error) {
+	v, err := r.loadVariant(ctx, t, checksum, e)
+	if err != nil || v == nil {
 		return nil, err
 	}
 	object, err := takeVariant(v).sound()
