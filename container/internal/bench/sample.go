@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -48,6 +49,7 @@ func measure(ctx context.Context, cmd *exec.Cmd) (usage, string, error) {
 	if err := ctx.Err(); err != nil {
 		return u, "", err
 	}
+	forgetPeak()
 	syscall.Sync() // what earlier steps wrote
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -78,6 +80,13 @@ func measure(ctx context.Context, cmd *exec.Cmd) (usage, string, error) {
 		err = fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, tail(stderr.String(), 600))
 	}
 	return u, stdout.String(), errors.Join(err, ctx.Err())
+}
+
+// forgetPeak makes this process small and its peak what it is now: a child has it before it executes its program, and its ru_maxrss begins
+// with it.
+func forgetPeak() {
+	debug.FreeOSMemory()
+	_ = os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) // since Linux 4.0
 }
 
 func (u *usage) add(ru *syscall.Rusage) {
