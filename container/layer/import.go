@@ -220,12 +220,15 @@ func (im *importer) entry(h *tar.Header, content twinhash.Through) error {
 	if err := im.label(meta, path); err != nil {
 		return err
 	}
-	slot := im.tree.slot()
-	im.tree.add(path, slot)
+	store := im.file
 	if h.Typeflag == tar.TypeSymlink {
-		return im.symlink(h, meta, slot)
+		store = im.symlink
 	}
-	return im.file(h, content, meta, slot)
+	sum, err := store(h, content, meta)
+	if err == nil {
+		im.tree.add(path, sum)
+	}
+	return err
 }
 
 // maxKeptXattrs bounds the extended attributes that are held until the layer is read, in bytes.
@@ -309,40 +312,34 @@ func (im *importer) hardlink(h *tar.Header, path string) error {
 	return nil
 }
 
-func (im *importer) symlink(h *tar.Header, meta *object.Meta, slot *object.Checksum) error {
+func (im *importer) symlink(h *tar.Header, _ twinhash.Through, meta *object.Meta) (object.Checksum, error) {
 	target := h.Linkname
 	if target == "" {
-		return errors.New("symlink without a target")
+		return object.Checksum{}, errors.New("symlink without a target")
 	}
 	if len(target) >= maxPath {
-		return fmt.Errorf("%w: symlink target of %d bytes, at most %d are possible", ErrInvalidPath, len(target), maxPath-1)
+		return object.Checksum{}, fmt.Errorf("%w: symlink target of %d bytes, at most %d are possible", ErrInvalidPath, len(target), maxPath-1)
 	}
 	if !utf8.ValidString(target) { // where it leads does not matter: nobody follows it here
-		return fmt.Errorf("symlink target %q: %w", target, ErrNotUTF8)
+		return object.Checksum{}, fmt.Errorf("symlink target %q: %w", target, ErrNotUTF8)
 	}
-	name := h.Name
-	return im.group.Do(func() error {
-		sum, err := im.store.File(im.group.Ctx, object.Checksum{}, meta, target, nil)
-		if err != nil {
-			return im.atEntry(name, err)
-		}
-		*slot = sum
-		return nil
-	})
+	sum := object.FileChecksum(meta, target, nil)
+	return sum, im.later(h.Name, func() error { return im.store.SummedFile(im.group.Ctx, sum, meta, target, nil) })
 }
 
-func (im *importer) file(h *tar.Header, content twinhash.Through, meta *object.Meta, slot *object.Checksum) error {
+// later runs write in the pool.
+func (im *importer) later(entry string, write func() error) error {
+	return im.group.Do(func() error { return im.atEntry(entry, write()) })
+}
+
+// file stores a regular file, a small one in the background.
+func (im *importer) file(h *tar.Header, content twinhash.Through, meta *object.Meta) (object.Checksum, error) {
 	if h.Size > work.SmallFile || IsSparse(h) {
 		var source io.Reader = content
 		if IsSparse(h) { // what is read for it is not its content
 			source = content.Src
 		}
-		sum, err := im.store.Stream(im.group.Ctx, object.Checksum{}, meta, h.Size, source)
-		if err != nil {
-			return err
-		}
-		*slot = sum
-		return nil
+		return im.store.Stream(im.group.Ctx, object.Checksum{}, meta, h.Size, source)
 	}
 	buf, release := work.Buffer(h.Size)
 	hash := object.NewFileHash(meta)
@@ -351,13 +348,12 @@ func (im *importer) file(h *tar.Header, content twinhash.Through, meta *object.M
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return fmt.Errorf("content: %w", err)
+		return object.Checksum{}, fmt.Errorf("content: %w", err)
 	}
-	name, sum := h.Name, object.Checksum(hash.Sum())
-	*slot = sum
-	return im.group.Do(func() error {
+	sum := object.Checksum(hash.Sum())
+	return sum, im.later(h.Name, func() error {
 		defer release()
-		return im.atEntry(name, im.store.SummedFile(im.group.Ctx, sum, meta, buf))
+		return im.store.SummedFile(im.group.Ctx, sum, meta, "", buf)
 	})
 }
 
@@ -367,7 +363,7 @@ const sysrootRepo = "sysroot/ostree/repo/"
 // sysrootFile is an object file of the base that this layer carries with new content; later hardlinks make it visible.
 type sysrootFile struct {
 	meta *object.Meta
-	slot *object.Checksum
+	sum  object.Checksum
 }
 
 // sysrootEntry handles files below /sysroot/ostree/repo that the layer changed (their time of modification is not 0, which is
@@ -392,9 +388,10 @@ func (im *importer) sysrootEntry(h *tar.Header, content twinhash.Through, regula
 		if err := im.keep(meta); err != nil {
 			return true, err
 		}
-		f := &sysrootFile{meta: meta, slot: im.tree.slot()}
+		f := &sysrootFile{meta: meta}
 		im.sysroot[strings.Join(parts, "/")] = f
-		return true, im.file(h, content, meta, f.slot)
+		f.sum, err = im.file(h, content, meta)
+		return true, err
 	case h.Typeflag == tar.TypeLink && inSysrootRepo(h.Linkname) && !inSysrootRepo(h.Name):
 		return true, im.sysrootLink(h)
 	}
@@ -435,28 +432,25 @@ func (im *importer) sysrootLink(h *tar.Header) error {
 		im.filtered("/" + path + " (hardlink to an object that is not in this layer)")
 		return nil
 	}
-	slot := f.slot
+	sum := f.sum
 	if im.opts.Policy != nil {
-		if slot, err = im.relabel(f, path); err != nil {
+		if sum, err = im.relabel(f, path); err != nil {
 			return err
 		}
 	}
-	im.tree.add(path, slot)
+	im.tree.add(path, sum)
 	return nil
 }
 
 // relabel stores a changed object of the base again with the label of the path at which it appears.
-func (im *importer) relabel(f *sysrootFile, path string) (*object.Checksum, error) {
+func (im *importer) relabel(f *sysrootFile, path string) (object.Checksum, error) {
 	im.group.Settle() // its content may still be with a worker
 	if err := im.group.Ctx.Err(); err != nil {
-		return nil, context.Cause(im.group.Ctx)
+		return f.sum, context.Cause(im.group.Ctx)
 	}
-	slot := im.tree.slot()
-	var err error
-	*slot, err = im.store.Relabel(im.group.Ctx, *f.slot, func(mode uint32) (string, error) {
+	return im.store.Relabel(im.group.Ctx, f.sum, func(mode uint32) (string, error) {
 		return im.opts.Policy.Label(im.group.Ctx, "/"+path, mode)
 	})
-	return slot, err
 }
 
 var _ Labeler = (*ostree.SePolicy)(nil)

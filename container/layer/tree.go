@@ -2,6 +2,7 @@ package layer
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,12 +12,11 @@ import (
 )
 
 // tree is the directory tree of a layer while its entries come in. It is what an import holds in memory per entry, so it is kept
-// small: a name, and a slot for the checksum that a worker fills in later.
+// small: a name and a checksum.
 type tree struct {
 	root  *dir
 	dirs  map[string]*dir // by path, "" the root
 	links []link
-	slots []object.Checksum // the rest of the newest chunk
 	// pathBytes is what the keys of dirs hold.
 	pathBytes int64
 }
@@ -24,14 +24,33 @@ type tree struct {
 type dir struct {
 	name  string
 	meta  *object.Meta // nil: not named by the layer
-	files []file
 	dirs  []*dir
+	files packed
+	open  []file // files, once settle has found hardlinks in the layer
 }
 
+// file is a name and, until settle, for a hardlink where to find it in tree.links instead of its checksum.
 type file struct {
 	name string
-	slot *object.Checksum
-	link int // 1 + index into tree.links, 0 if it is no hardlink
+	sum  object.Checksum
+}
+
+// noSum begins what stands for a checksum in a hardlink: no content has a SHA-256 that does.
+const noSum = "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"
+
+func linkFile(name string, link int) file {
+	f := file{name: name}
+	copy(f.sum[:], noSum)
+	binary.NativeEndian.PutUint64(f.sum[len(noSum):], uint64(link))
+	return f
+}
+
+// link returns the index of a hardlink.
+func (f *file) link() (int, bool) {
+	if string(f.sum[:len(noSum)]) != noSum {
+		return 0, false
+	}
+	return int(binary.NativeEndian.Uint64(f.sum[len(noSum):])), true
 }
 
 // link is a hardlink, resolved when the whole layer was read: its target may come later or be replaced.
@@ -46,16 +65,6 @@ type link struct {
 func newTree() *tree {
 	root := &dir{}
 	return &tree{root: root, dirs: map[string]*dir{"": root}}
-}
-
-// slot returns a place for a checksum that does not move.
-func (t *tree) slot() *object.Checksum {
-	if len(t.slots) == 0 {
-		t.slots = make([]object.Checksum, 512)
-	}
-	s := &t.slots[0]
-	t.slots = t.slots[1:]
-	return s
 }
 
 // dir returns the directory at path, made with its parents if need be.
@@ -80,36 +89,41 @@ func split(path string) (parent, name string) {
 	return path[:i], path[i+1:]
 }
 
-func (t *tree) add(path string, slot *object.Checksum) {
+func (t *tree) add(path string, sum object.Checksum) {
 	parent, name := split(path)
 	d := t.dir(parent)
-	d.files = append(d.files, file{name: strings.Clone(name), slot: slot})
+	d.files.add(file{name, sum})
 }
 
 func (t *tree) addLink(path string, l link) {
 	parent, name := split(path)
 	d := t.dir(parent)
+	d.files.add(linkFile(name, len(t.links)))
 	t.links = append(t.links, l)
-	d.files = append(d.files, file{name: strings.Clone(name), link: len(t.links)})
 }
 
 // settle sorts every directory, lets the last member of a name win, and resolves hardlinks.
 func (t *tree) settle() error {
 	for path, d := range t.dirs {
-		slices.SortStableFunc(d.files, func(a, b file) int { return strings.Compare(a.name, b.name) })
-		kept := d.files[:0]
-		for i, f := range d.files {
-			if i+1 < len(d.files) && d.files[i+1].name == f.name {
+		files := d.files.unpack()
+		slices.SortStableFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
+		kept := files[:0]
+		for i, f := range files {
+			if i+1 < len(files) && files[i+1].name == f.name {
 				continue
 			}
 			kept = append(kept, f)
 		}
-		d.files = kept
+		if len(t.links) > 0 {
+			d.open, d.files = kept, packed{}
+		} else {
+			d.files = pack(kept)
+		}
 		slices.SortFunc(d.dirs, func(a, b *dir) int { return strings.Compare(a.name, b.name) })
-		for i, j := 0, 0; i < len(d.files) && j < len(d.dirs); {
-			switch strings.Compare(d.files[i].name, d.dirs[j].name) {
+		for i, j := 0, 0; i < len(kept) && j < len(d.dirs); {
+			switch strings.Compare(kept[i].name, d.dirs[j].name) {
 			case 0:
-				return &EntryError{Entry: strings.TrimPrefix(path+"/"+d.files[i].name, "/"), Err: ErrTypeConflict}
+				return &EntryError{Entry: strings.TrimPrefix(path+"/"+kept[i].name, "/"), Err: ErrTypeConflict}
 			case -1:
 				i++
 			default:
@@ -118,22 +132,24 @@ func (t *tree) settle() error {
 		}
 	}
 	for _, d := range t.dirs {
-		for i := range d.files {
-			if f := &d.files[i]; f.link != 0 {
-				if err := t.resolve(f); err != nil {
-					return err
-				}
+		for i := range d.open {
+			if err := t.resolve(&d.open[i]); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-// resolve gives a hardlink the slot of its target, through other hardlinks if need be.
+// resolve gives a hardlink the checksum of its target, through other hardlinks if need be.
 func (t *tree) resolve(f *file) error {
 	var chain []*file
-	for f.slot == nil {
-		l := &t.links[f.link-1]
+	for {
+		n, ok := f.link()
+		if !ok {
+			break
+		}
+		l := &t.links[n]
 		fail := func(why string) error {
 			return &EntryError{Entry: l.entry, Err: fmt.Errorf("%w %q %s", ErrLinkTarget, l.named, why)}
 		}
@@ -153,7 +169,7 @@ func (t *tree) resolve(f *file) error {
 		f = target
 	}
 	for _, link := range chain {
-		link.slot = f.slot
+		link.sum = f.sum
 	}
 	return nil
 }
@@ -167,11 +183,11 @@ func (t *tree) lookup(path string) (f *file, isDir bool) {
 	if !ok {
 		return nil, false
 	}
-	i, found := slices.BinarySearchFunc(d.files, name, func(f file, name string) int { return strings.Compare(f.name, name) })
+	i, found := slices.BinarySearchFunc(d.open, name, func(f file, name string) int { return strings.Compare(f.name, name) })
 	if !found {
 		return nil, false
 	}
-	return &d.files[i], false
+	return &d.open[i], false
 }
 
 // writer stores the directories of a tree.
@@ -183,9 +199,13 @@ type writer struct {
 
 // write stores d and everything below and returns its two checksums.
 func (w *writer) write(ctx context.Context, path string, d *dir) (treeSum, metaSum object.Checksum, err error) {
-	out := object.DirTree{Files: make([]object.FileEntry, len(d.files)), Dirs: make([]object.DirEntry, len(d.dirs))}
-	for i, f := range d.files {
-		out.Files[i] = object.FileEntry{Name: f.name, Sum: *f.slot}
+	files := d.open
+	if files == nil {
+		files = d.files.unpack()
+	}
+	out := object.DirTree{Files: make([]object.FileEntry, len(files)), Dirs: make([]object.DirEntry, len(d.dirs))}
+	for i, f := range files {
+		out.Files[i] = object.FileEntry{Name: f.name, Sum: f.sum}
 	}
 	for i, sub := range d.dirs {
 		subTree, subMeta, err := w.write(ctx, path+"/"+sub.name, sub)

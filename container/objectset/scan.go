@@ -283,7 +283,7 @@ func (s *scanner) file(m *member) error {
 		}
 		return s.store1(m, func() error {
 			defer release()
-			return s.store.SummedFile(s.group.Ctx, m.sum, meta, buf)
+			return s.store.SummedFile(s.group.Ctx, m.sum, meta, "", buf)
 		})
 	}
 	return formatError("Invalid tar entry of type %q", h.Typeflag)

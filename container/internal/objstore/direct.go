@@ -404,16 +404,16 @@ func (d *direct) keep(f *tmpFile, sum object.Checksum, typ ostree.ObjectType) er
 // note adds an object to those that wait, unless it is one of them.
 func (d *direct) note(o stagedObject, fd int) bool {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if _, ok := d.pending[o]; ok {
-		return false
+	_, known := d.pending[o]
+	if !known {
+		d.pending[o] = struct{}{}
+		d.waiting = append(d.waiting, waitingObject{o, fd})
 	}
-	d.pending[o] = struct{}{}
-	d.waiting = append(d.waiting, waitingObject{o, fd})
-	if o.typ == ostree.ObjectFile {
+	d.mu.Unlock()
+	if !known && o.typ == ostree.ObjectFile {
 		d.files.note(o.sum)
 	}
-	return true
+	return !known
 }
 
 func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bool) (err error) {

@@ -35,7 +35,7 @@ func (x Index) Has(ctx context.Context, typ ostree.ObjectType, sum object.Checks
 }
 
 // fileIndex knows the content objects of a repository: instead of asking for each, it lists a directory once, when it is first needed,
-// and is told what is written. It costs 32 bytes for each object that is there, and no more than maxNoted times twice that for new ones.
+// and is told what is written. It costs 32 bytes for each object that is there, and no more than some 2 MB for new ones.
 type fileIndex struct {
 	dirs  [256]fileDir
 	noted atomic.Int64
@@ -43,9 +43,11 @@ type fileIndex struct {
 
 type fileDir struct {
 	mu     sync.Mutex
-	listed []object.Checksum // sorted; nil: not listed yet
-	noted  map[object.Checksum]struct{}
+	listed []object.Checksum   // sorted; nil: not listed yet
+	noted  map[uint64]struct{} // eight bytes of their checksums
 }
+
+func noteOf(sum *object.Checksum) uint64 { return binary.NativeEndian.Uint64(sum[1:]) }
 
 // maxNoted is how many new objects are remembered.
 const maxNoted = 128 << 10
@@ -55,8 +57,10 @@ func (x *fileIndex) has(d *direct, sum object.Checksum) (bool, error) {
 	dir := &x.dirs[sum[0]]
 	dir.mu.Lock()
 	defer dir.mu.Unlock()
-	if _, ok := dir.noted[sum]; ok {
-		return true, nil
+	if _, ok := dir.noted[noteOf(&sum)]; ok {
+		if known, err := d.has(context.Background(), ostree.ObjectFile, sum); known || err != nil {
+			return known, err
+		}
 	}
 	if dir.listed == nil {
 		var err error
@@ -77,9 +81,9 @@ func (x *fileIndex) note(sum object.Checksum) {
 	dir.mu.Lock()
 	defer dir.mu.Unlock()
 	if dir.noted == nil {
-		dir.noted = map[object.Checksum]struct{}{}
+		dir.noted = map[uint64]struct{}{}
 	}
-	dir.noted[sum] = struct{}{}
+	dir.noted[noteOf(&sum)] = struct{}{}
 }
 
 // complete reports whether every new object is remembered.

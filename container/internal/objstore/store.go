@@ -175,15 +175,11 @@ func (s *Store) File(ctx context.Context, want object.Checksum, m *object.Meta, 
 	if !want.IsZero() && sum != want {
 		return sum, Mismatch(want, sum)
 	}
-	return sum, s.file(ctx, sum, m, target, content)
+	return sum, s.SummedFile(ctx, sum, m, target, content)
 }
 
-// SummedFile stores a regular file whose checksum the caller has computed from m and content.
-func (s *Store) SummedFile(ctx context.Context, sum object.Checksum, m *object.Meta, content []byte) error {
-	return s.file(ctx, sum, m, "", content)
-}
-
-func (s *Store) file(ctx context.Context, sum object.Checksum, m *object.Meta, target string, content []byte) error {
+// SummedFile is File for a checksum that the caller has computed.
+func (s *Store) SummedFile(ctx context.Context, sum object.Checksum, m *object.Meta, target string, content []byte) error {
 	present, err := s.backend.hasFile(ctx, sum)
 	if err != nil {
 		return err
