@@ -26,7 +26,8 @@ type dir struct {
 	meta  *object.Meta // nil: not named by the layer
 	dirs  []*dir
 	files packed
-	open  []file // files, once settle has found hardlinks in the layer
+	open  []file // while settle resolves hardlinks: the same
+	links bool   // has hardlinks, or the target of one
 }
 
 // file is a name and, until settle, for a hardlink where to find it in tree.links instead of its checksum.
@@ -99,11 +100,18 @@ func (t *tree) addLink(path string, l link) {
 	parent, name := split(path)
 	d := t.dir(parent)
 	d.files.add(linkFile(name, len(t.links)))
+	d.links = true
 	t.links = append(t.links, l)
 }
 
 // settle sorts every directory, lets the last member of a name win, and resolves hardlinks.
 func (t *tree) settle() error {
+	for _, l := range t.links {
+		parent, _ := split(l.target)
+		if d, ok := t.dirs[parent]; ok {
+			d.links = true
+		}
+	}
 	for path, d := range t.dirs {
 		files := d.files.unpack()
 		slices.SortStableFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
@@ -114,11 +122,10 @@ func (t *tree) settle() error {
 			}
 			kept = append(kept, f)
 		}
-		if len(t.links) > 0 {
-			d.open, d.files = kept, packed{}
-		} else {
-			d.files = pack(kept)
+		if d.links {
+			d.open = kept
 		}
+		d.files = pack(kept)
 		slices.SortFunc(d.dirs, func(a, b *dir) int { return strings.Compare(a.name, b.name) })
 		for i, j := 0, 0; i < len(kept) && j < len(d.dirs); {
 			switch strings.Compare(kept[i].name, d.dirs[j].name) {
@@ -136,6 +143,11 @@ func (t *tree) settle() error {
 			if err := t.resolve(&d.open[i]); err != nil {
 				return err
 			}
+		}
+	}
+	for _, d := range t.dirs {
+		if d.links {
+			d.files, d.open = pack(d.open), nil
 		}
 	}
 	return nil
@@ -199,10 +211,7 @@ type writer struct {
 
 // write stores d and everything below and returns its two checksums.
 func (w *writer) write(ctx context.Context, path string, d *dir) (treeSum, metaSum object.Checksum, err error) {
-	files := d.open
-	if files == nil {
-		files = d.files.unpack()
-	}
+	files := d.files.unpack()
 	out := object.DirTree{Files: make([]object.FileEntry, len(files)), Dirs: make([]object.DirEntry, len(d.dirs))}
 	for i, f := range files {
 		out.Files[i] = object.FileEntry{Name: f.name, Sum: f.sum}

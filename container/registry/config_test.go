@@ -448,6 +448,27 @@ func TestDefaultCredentials(t *testing.T) {
 		require.NoError(t, os.WriteFile(opts.RegistriesConf, []byte("credential-helpers = [\"good\"]\n"), 0o600))
 		checkImage(t, openImage(t, ref, opts), w)
 	})
+	t.Run("helper in registries.conf, for what a mirror lacks", func(t *testing.T) {
+		onlyManifest := testimage.NewRegistry(t, strings.TrimSuffix(strings.TrimPrefix(w.Ref, "oci:"), ":v1"))
+		onlyManifest.SetFault(func(r testimage.Request) *testimage.Fault {
+			if r.Kind == "blob" && r.Ref == w.Manifest.Layers[0].Digest.String() {
+				return &testimage.Fault{Status: http.StatusNotFound}
+			}
+			return nil
+		})
+		opts := options(t)
+		opts.Auth = registry.AuthDefault
+		require.NoError(t, os.WriteFile(opts.RegistriesConf, fmt.Appendf(nil, `credential-helpers = ["good"]
+[[registry]]
+prefix = "halfmirror.invalid/b"
+location = %q
+insecure = true
+[[registry.mirror]]
+location = %q
+insecure = true
+`, host+"/a/b", onlyManifest.Host()+"/b"), 0o600))
+		checkImage(t, openImage(t, "docker://halfmirror.invalid/b:v1", opts), w)
+	})
 }
 
 // proxyTest in the environment makes the test binary open the image it names: http.ProxyFromEnvironment reads the environment once.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
@@ -59,13 +61,27 @@ func (p place) open(ctx context.Context, image *Image, name types.ImageReference
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	conf, empty := filepath.Join(dir, "registries.conf"), filepath.Join(dir, "registries.conf.d")
-	text := fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = %t\n", named.Name(), p.location, p.insecure)
+	helpers, err := sysregistriesv2.CredentialHelpers(sys)
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf("credential-helpers = [%s]\n[[registry]]\nprefix = %q\nlocation = %q\ninsecure = %t\n",
+		tomlStrings(helpers), named.Name(), p.location, p.insecure)
 	if err := errors.Join(os.WriteFile(conf, []byte(text), 0o600), os.Mkdir(empty, 0o700)); err != nil {
 		return nil, err
 	}
 	only := *sys
 	only.SystemRegistriesConfPath, only.SystemRegistriesConfDirPath = conf, empty
 	return ref.NewImageSource(ctx, &only)
+}
+
+// tomlStrings returns the elements of a TOML array.
+func tomlStrings(texts []string) string {
+	out := make([]string, len(texts))
+	for n, text := range texts {
+		out[n] = strconv.Quote(text)
+	}
+	return strings.Join(out, ", ")
 }
 
 // elsewhere makes blobs come from the next place that has the image, if the source that failed is still in use. It reports whether

@@ -36,11 +36,11 @@ func (i *Image) source() types.ImageSource {
 
 // renew replaces the source old, if it still is the one in use, by one that asks for a token of its own.
 func (i *Image) renew(ctx context.Context, old types.ImageSource) error {
+	i.sources.Lock()
+	defer i.sources.Unlock()
 	if i.reopen == nil {
 		return ErrUnauthorized
 	}
-	i.sources.Lock()
-	defer i.sources.Unlock()
 	if i.src != old {
 		return nil
 	}

@@ -41,7 +41,6 @@ type direct struct {
 	mu      sync.Mutex
 	waiting []waitingObject
 	pending map[stagedObject]struct{} // those, until they are in objects/
-	held    atomic.Int64              // descriptors in waiting
 
 	inPlace atomic.Bool // something was linked into objects/ since the last sync
 	lost    error       // a sync failed: the kernel says so once, so it is kept. Only publish uses it
@@ -62,8 +61,11 @@ type waitingObject struct {
 	fd int // of the unnamed file; -1: it has its name in the staging directory
 }
 
-// heldFiles is how many files wait for a publish without a name, if the process may have four times as many open.
+// heldFiles is how many files of this process wait for a publish without a name, if it may have four times as many open.
 const heldFiles = 2 * flushEvery
+
+// held counts them, of all stores.
+var held atomic.Int64
 
 func maxHeld() int64 {
 	var limit unix.Rlimit
@@ -90,6 +92,7 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 		space: &spaceBudget{path: repo.Path(), fd: objects, reserved: reserved}, uid: uint32(os.Geteuid()),
 		maxHeld: maxHeld(), pending: map[stagedObject]struct{}{},
 	}
+	d.inPlace.Store(true) // what a killed process linked and did not sync may be found
 	var adopted []stagedObject
 	d.stage, adopted, err = openStaging(repo)
 	if err != nil {
@@ -377,15 +380,15 @@ func (d *direct) symlink(sum object.Checksum, m *object.Meta, target string) err
 
 // keep leaves a complete file to the next publish, which also sees to one that another goroutine has written meanwhile.
 func (d *direct) keep(f *tmpFile, sum object.Checksum, typ ostree.ObjectType) error {
-	if d.held.Add(1) <= d.maxHeld {
+	if held.Add(1) <= d.maxHeld {
 		if d.note(stagedObject{sum, typ}, f.fd) {
 			f.fd = -1
 		} else {
-			d.held.Add(-1)
+			held.Add(-1)
 		}
 		return nil
 	}
-	d.held.Add(-1)
+	held.Add(-1)
 	if err := d.stage.ensure(sum[0]); err != nil {
 		return err
 	}
@@ -452,7 +455,19 @@ func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bo
 			n++
 		}
 	}
-	for _, part := range [][]waitingObject{batch[:commits], batch[commits:]} {
+	parts := [][]waitingObject{batch[:commits], batch[commits:]}
+	if !lasting { // without a sync between them a crash could leave a commit alone
+		later := parts[1]
+		parts = parts[:1]
+		defer func() {
+			if err == nil {
+				d.mu.Lock()
+				d.waiting = append(d.waiting, later...)
+				d.mu.Unlock()
+			}
+		}()
+	}
+	for _, part := range parts {
 		if err := d.move(part, &moved, lasting); err != nil {
 			return err
 		}
@@ -509,7 +524,7 @@ func (d *direct) place(o waitingObject) error {
 		return &os.PathError{Op: "link object", Path: name, Err: err}
 	}
 	f.close()
-	d.held.Add(-1)
+	held.Add(-1)
 	return nil
 }
 
@@ -549,8 +564,12 @@ func (d *direct) unsynced(err error) error {
 func (d *direct) close() error {
 	for _, o := range d.waiting {
 		if o.fd >= 0 {
-			_ = unix.Ftruncate(o.fd, 0) // a child of this process that is about to exec may have a copy: give the room back now
+			var st unix.Stat_t
+			if unix.Fstat(o.fd, &st) == nil && st.Nlink == 0 {
+				_ = unix.Ftruncate(o.fd, 0) // a child of this process that is about to exec may have a copy: give the room back now
+			}
 			_ = unix.Close(o.fd)
+			held.Add(-1)
 		}
 	}
 	return errors.Join(d.stage.close(), unix.Close(d.objects))

@@ -57,7 +57,7 @@ func TestHeldFiles(t *testing.T) {
 			}
 			wg.Wait()
 			require.NoError(t, s.Publish(t.Context(), nil))
-			assert.Zero(t, s.backend.(*direct).held.Load())
+			assert.Zero(t, held.Load())
 			assert.Empty(t, s.backend.(*direct).pending)
 			assert.Len(t, objects(), 50)
 			for n := range 50 {

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"slices"
-	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -145,7 +142,6 @@ type Prefix struct {
 	d        *direct
 	from, to int // fds of objects/XX; from is -1 if there is none
 	linked   int64
-	name     [80]byte // for the kernel
 }
 
 // Prefix opens the directories for objects whose checksums begin with xx. It needs Direct, and must be closed.
@@ -183,11 +179,10 @@ func (p *Prefix) Link(ctx context.Context, typ ostree.ObjectType, sum object.Che
 	if p.from < 0 {
 		return NotLinked, p.l.missing(typ, sum)
 	}
-	if !p.d.inPlace.Load() {
-		p.d.inPlace.Store(true)
-	}
-	switch err := p.linkat(path(typ, &sum)[3:]); {
+	name := path(typ, &sum)[3:]
+	switch err := unix.Linkat(p.from, name, p.to, name, 0); {
 	case err == nil:
+		p.d.inPlace.Store(true)
 		p.linked++
 		return Linked, nil
 	case errors.Is(err, unix.EEXIST):
@@ -199,19 +194,6 @@ func (p *Prefix) Link(ctx context.Context, typ ostree.ObjectType, sum object.Che
 	default:
 		return NotLinked, p.l.store.explain(ctx, &os.PathError{Op: "link", Path: path(typ, &sum), Err: err}, 0)
 	}
-}
-
-// linkat is the system call alone. The scheduler is not told: that this thread goes and comes back, every eight microseconds, cost it a
-// tenth of the time of a copy. Until the call returns, which is soon or when a directory was read, this processor runs nothing else.
-func (p *Prefix) linkat(name string) error {
-	p.name[copy(p.name[:len(p.name)-1], name)] = 0
-	ptr := unsafe.Pointer(&p.name)
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_LINKAT, uintptr(p.from), uintptr(ptr), uintptr(p.to), uintptr(ptr), 0, 0)
-	runtime.KeepAlive(p)
-	if errno != 0 {
-		return errno
-	}
-	return nil
 }
 
 // Close counts what was linked and closes the directories.

@@ -283,10 +283,13 @@ func (s *Store) request(ctx context.Context, refs map[string]string, lasting boo
 // them, and what a sync has to write, is bounded.
 const flushEvery = 4 << 10
 
+// flushBytes is after how many bytes that happens too: what waits is written again if the process is killed.
+const flushBytes = 1 << 30
+
 // wrote counts an object.
 func (s *Store) wrote(ctx context.Context, size int64) {
-	s.stats.bytes.Add(size)
-	if s.stats.written.Add(1)%flushEvery == 0 {
+	bytes := s.stats.bytes.Add(size)
+	if s.stats.written.Add(1)%flushEvery == 0 || bytes/flushBytes != (bytes-size)/flushBytes {
 		s.request(ctx, nil, false) // if it fails, the publish that sets refs fails too
 	}
 }

@@ -38,7 +38,7 @@ func (f *tmpFile) setOwner(uid, gid uint32) error {
 		return nil
 	}
 	if err := unix.Fchown(f.fd, int(uid), int(gid)); err != nil {
-		return fmt.Errorf("set owner of object: %w", err)
+		return &os.PathError{Op: "fchown", Path: "object", Err: err}
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func (f *tmpFile) setMode(mode uint32) error {
 		return nil
 	}
 	if err := unix.Fchmod(f.fd, mode); err != nil {
-		return fmt.Errorf("set mode of object: %w", err)
+		return &os.PathError{Op: "fchmod", Path: "object", Err: err}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +11,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/ostree-container/ostree-container/container/layer"
+	"github.com/ostree-container/ostree-container/container/objectset"
+	"github.com/ostree-container/ostree-container/ostree"
 )
 
 // damages are what can be wrong with a commit of a repository: which object, found through a path of its tree, and what is done to it.
@@ -144,4 +150,15 @@ func TestRemedyForACorruptRepository(t *testing.T) {
 			fsck(t, repo)
 		})
 	}
+}
+
+// An image that is wrong is not a repository that is: nothing there has to be removed.
+func TestNoRemedyForABadImage(t *testing.T) {
+	for _, err := range []error{
+		&layer.EntryError{Entry: "sysroot/ostree/repo/objects/ab/cd.file", Err: errors.New("Corrupted file object; corrupted object")},
+		fmt.Errorf("layer 3: %w: a dirtree is not in normal form", objectset.ErrFormat),
+	} {
+		assert.Equal(t, err, withRemedy(err, "repo"))
+	}
+	assert.ErrorContains(t, withRemedy(ostree.ErrCorrupt, "repo"), "ostree fsck --repo=repo")
 }

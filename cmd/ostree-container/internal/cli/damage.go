@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/layer"
+	"github.com/ostree-container/ostree-container/container/objectset"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -17,8 +19,13 @@ func withRemedy(err error, repo string) error {
 	return fmt.Errorf(`%w; "ostree fsck --repo=%s" lists what is wrong: remove the image, "ostree prune --refs-only", and pull it again`, err, repo)
 }
 
-// isDamage reports whether an error is about an object that should be there, and whole. libostree has no codes of its own for that.
+// isDamage reports whether an error is about an object that should be there, and whole. libostree has no codes of its own for that. What
+// is wrong in an image is not the repository's fault.
 func isDamage(err error) bool {
+	var entry *layer.EntryError
+	if errors.As(err, &entry) || errors.Is(err, objectset.ErrFormat) {
+		return false
+	}
 	if errors.Is(err, ostree.ErrCorrupt) || errors.Is(err, container.ErrIncomplete) {
 		return true
 	}
