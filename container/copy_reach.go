@@ -1,7 +1,6 @@
 package container
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"runtime"
@@ -151,7 +150,7 @@ func (r *reach) objects(xx byte) []objectKey {
 	for i := range r.files {
 		sums = append(sums, r.files[i][xx]...)
 	}
-	slices.SortFunc(sums, func(a, b object.Checksum) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(sums, object.Checksum.Compare)
 	found := r.metas[xx]
 	for _, sum := range slices.Compact(sums) {
 		found = append(found, objectKey{ostree.ObjectFile, sum})

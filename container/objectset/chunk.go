@@ -1,7 +1,6 @@
 package objectset
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -82,7 +81,7 @@ func (s *scanner) chunk() ([]object.Checksum, error) {
 
 // uniqueSorted sorts checksums and refuses one that is there twice.
 func uniqueSorted(sums []object.Checksum) error {
-	slices.SortFunc(sums, func(a, b object.Checksum) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(sums, object.Checksum.Compare)
 	for i, sum := range sums {
 		if i > 0 && sums[i-1] == sum {
 			return formatError("Duplicate object: %s", sum)

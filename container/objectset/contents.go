@@ -76,7 +76,7 @@ func LoadContents(ctx context.Context, repo *ostree.Repo, checksum string) (*Con
 		return nil, err
 	}
 	c.steps = append([]step{{dir: "./", meta: l.metas[commit.RootMeta]}, root}, c.steps[1:]...)
-	for _, sum := range slices.SortedFunc(maps.Keys(l.files), func(a, b object.Checksum) int { return slices.Compare(a[:], b[:]) }) {
+	for _, sum := range slices.SortedFunc(maps.Keys(l.files), object.Checksum.Compare) {
 		c.Files = append(c.Files, ContentFile{Sum: sum, Paths: l.files[sum]})
 	}
 	return c, nil

@@ -28,6 +28,9 @@ func (c Checksum) String() string { return hex.EncodeToString(c[:]) }
 // IsZero reports whether c is the zero value, which names no object.
 func (c Checksum) IsZero() bool { return c == Checksum{} }
 
+// Compare orders checksums as their hex digits are.
+func (c Checksum) Compare(other Checksum) int { return bytes.Compare(c[:], other[:]) }
+
 // ParseChecksum reads 64 lower-case hex digits.
 func ParseChecksum(s string) (Checksum, error) {
 	var c Checksum

@@ -68,7 +68,7 @@ func (x *fileIndex) has(d *direct, sum object.Checksum) (bool, error) {
 			return false, err
 		}
 	}
-	_, found := slices.BinarySearchFunc(dir.listed, sum, compareSums)
+	_, found := slices.BinarySearchFunc(dir.listed, sum, object.Checksum.Compare)
 	return found, nil
 }
 
@@ -97,8 +97,6 @@ func (d *direct) hasFile(ctx context.Context, sum object.Checksum) (bool, error)
 	}
 	return d.has(ctx, ostree.ObjectFile, sum)
 }
-
-func compareSums(a, b object.Checksum) int { return bytes.Compare(a[:], b[:]) }
 
 // list returns the content objects in objects/XX, sorted, never nil. There may be hundreds of thousands in all, so names are read in
 // place.
@@ -135,7 +133,7 @@ func (d *direct) list(xx byte) (_ []object.Checksum, err error) {
 			}
 		}
 	}
-	slices.SortFunc(sums, compareSums)
+	slices.SortFunc(sums, object.Checksum.Compare)
 	return sums, nil
 }
 
