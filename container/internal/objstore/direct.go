@@ -431,14 +431,12 @@ func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bo
 	d.epoch.Unlock()
 	moved := 0
 	defer func() {
-		if err != nil { // other layers may have found these objects staged: whoever publishes next must still move them
-			if moved > 0 {
-				d.inPlace.Store(true) // and sync those that were moved
-			}
-			d.mu.Lock()
-			d.waiting = append(d.waiting, batch[moved:]...)
-			d.mu.Unlock()
+		if err != nil && moved > 0 {
+			d.inPlace.Store(true) // whoever publishes next must sync those that were moved
 		}
+		d.mu.Lock() // and move the others, which other layers may have found
+		d.waiting = append(d.waiting, batch[moved:]...)
+		d.mu.Unlock()
 	}()
 	if inPlace := d.inPlace.Swap(false); (inPlace || len(batch) > 0) && !d.cfg.noSync {
 		if err := d.syncAll(); err != nil {
@@ -456,16 +454,8 @@ func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bo
 		}
 	}
 	parts := [][]waitingObject{batch[:commits], batch[commits:]}
-	if !lasting { // without a sync between them a crash could leave a commit alone
-		later := parts[1]
+	if !lasting { // commits wait on: without a sync between them and what they need, a crash could leave a commit alone
 		parts = parts[:1]
-		defer func() {
-			if err == nil {
-				d.mu.Lock()
-				d.waiting = append(d.waiting, later...)
-				d.mu.Unlock()
-			}
-		}()
 	}
 	for _, part := range parts {
 		if err := d.move(part, &moved, lasting); err != nil {
