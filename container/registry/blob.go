@@ -125,8 +125,7 @@ func (b *blobReader) connect() (err error) {
 	if err := b.parent.Err(); err != nil {
 		return err
 	}
-	b.watch = newWatch(b.parent, b.image.stall)
-	b.watch.ctx = b.redact.learn(b.watch.ctx)
+	b.watch = newWatch(b.parent, b.image.stall, b.redact)
 	defer func() {
 		if err != nil {
 			err = b.image.dropped(b.watch.cause(err))

@@ -196,8 +196,7 @@ func checkSizes(files []string) error {
 
 // open is one try.
 func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.SystemContext, policy *signature.Policy) (err error) {
-	w := newWatch(ctx, i.stall)
-	w.ctx = i.redact.learn(w.ctx)
+	w := newWatch(ctx, i.stall, i.redact)
 	w.arm()
 	defer func() {
 		err = i.dropped(w.cause(err))

@@ -95,21 +95,15 @@ func (i *Image) elsewhere(ctx context.Context, failed types.ImageSource, why err
 	for len(i.places) > 0 && ctx.Err() == nil {
 		next := i.places[0]
 		i.places = i.places[1:]
-		w := newWatch(ctx, i.stall)
-		w.ctx = i.redact.learn(w.ctx)
-		w.arm()
-		src, err := next.open(w.ctx, i, i.name, i.sys)
-		w.close()
-		if err != nil {
+		open := func(ctx context.Context) (types.ImageSource, error) { return next.open(ctx, i, i.name, i.sys) }
+		if err := i.replace(ctx, open); err != nil {
 			text, _ := describe(err, httpStatus(err), i.redact)
 			i.log.DebugContext(ctx, "no other source", "location", next.location, "error", text)
 			continue
 		}
 		text, _ := describe(why, httpStatus(why), i.redact)
 		i.log.WarnContext(ctx, "taking blobs from another source", "location", next.location, "error", text)
-		i.spent = append(i.spent, i.src) // blobs may be under way
-		i.src = src
-		i.reopen = func(ctx context.Context) (types.ImageSource, error) { return next.open(ctx, i, i.name, i.sys) }
+		i.reopen = open
 		return true
 	}
 	return false

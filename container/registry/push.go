@@ -237,8 +237,7 @@ func (p *push) copy(ctx context.Context, dest imageref.ImageReference, stall tim
 	sys := *p.sys
 	sys.BlobInfoCacheDir = cache
 
-	w := newWatch(ctx, stall)
-	w.ctx = p.redact.learn(w.ctx)
+	w := newWatch(ctx, stall, p.redact)
 	defer w.close()
 	w.arm()
 	events := make(chan types.ProgressProperties)

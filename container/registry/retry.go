@@ -95,12 +95,13 @@ type watch struct {
 	timer *time.Timer
 }
 
-func newWatch(parent context.Context, limit time.Duration) *watch {
+// newWatch returns a watch that is not armed yet. The redactor learns what is secret in the requests made with it.
+func newWatch(parent context.Context, limit time.Duration, r *redactor) *watch {
 	if limit == 0 {
 		limit = defaultStall
 	}
 	w := &watch{limit: max(limit, 0)}
-	w.ctx, w.cancel = context.WithCancelCause(parent)
+	w.ctx, w.cancel = context.WithCancelCause(r.learn(parent))
 	if w.limit == 0 {
 		return w
 	}

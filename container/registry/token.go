@@ -44,11 +44,15 @@ func (i *Image) renew(ctx context.Context, old types.ImageSource) error {
 	if i.src != old {
 		return nil
 	}
-	w := newWatch(ctx, i.stall)
+	return i.replace(ctx, i.reopen)
+}
+
+// replace opens another source and takes blobs from there. The caller holds i.sources.
+func (i *Image) replace(ctx context.Context, open func(context.Context) (types.ImageSource, error)) error {
+	w := newWatch(ctx, i.stall, i.redact)
 	defer w.close()
-	w.ctx = i.redact.learn(w.ctx)
 	w.arm()
-	src, err := i.reopen(w.ctx)
+	src, err := open(w.ctx)
 	if err != nil { // src may then hold a nil pointer, which is not nil
 		return err
 	}
