@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ostree-container/ostree-container/container/internal/dirlock"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -20,18 +20,8 @@ func changingDetached(ctx context.Context, repo *ostree.Repo, f func() error) (e
 		return fmt.Errorf("lock detached metadata of %s: %w", repo.Path(), err)
 	}
 	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	for delay := time.Millisecond; ; delay = min(2*delay, 50*time.Millisecond) {
-		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return f()
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("lock detached metadata of %s: %w", repo.Path(), err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("lock detached metadata of %s: %w", repo.Path(), context.Cause(ctx))
-		case <-time.After(delay):
-		}
+	if err := dirlock.Exclusive(ctx, fd); err != nil {
+		return fmt.Errorf("lock detached metadata of %s: %w", repo.Path(), err)
 	}
+	return f()
 }

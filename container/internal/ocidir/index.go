@@ -10,11 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/ostree-container/ostree-container/container/internal/dirlock"
 )
 
 // Index returns what index.json holds; a layout without one is empty.
@@ -103,22 +104,10 @@ func (d *Dir) lock(ctx context.Context) (err error) {
 			<-d.busy
 		}
 	}()
-	for {
-		err := unix.Flock(d.fd, unix.LOCK_EX|unix.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, unix.EINTR):
-			continue
-		case !errors.Is(err, unix.EWOULDBLOCK):
-			return &os.PathError{Op: "lock", Path: d.path, Err: err}
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(10 * time.Millisecond):
-		}
+	if err = dirlock.Exclusive(ctx, d.fd); err != nil && ctx.Err() == nil {
+		err = &os.PathError{Op: "lock", Path: d.path, Err: err}
 	}
+	return err
 }
 
 func (d *Dir) unlock() {
