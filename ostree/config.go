@@ -64,18 +64,21 @@ func (r *Repo) Config() (*keyfile.File, error) {
 //
 // C: ostree_repo_write_config
 func (r *Repo) WriteConfig(f *keyfile.File) error {
-	const op = "write repository config"
+	return r.writeConfig(f, func(k *C.GKeyFile, e **C.GError) C.gboolean { return C.ostree_repo_write_config(r.c(), k, e) })
+}
+
+const opWriteConfig = "write repository config"
+
+func (r *Repo) writeConfig(f *keyfile.File, write func(*C.GKeyFile, **C.GError) C.gboolean) error {
 	if f == nil {
-		return fmt.Errorf("%s: %w: nil", op, ErrInvalidArgument)
+		return fmt.Errorf("%s: %w: nil", opWriteConfig, ErrInvalidArgument)
 	}
 	k, err := keyFileToC(f)
 	if err != nil {
-		return fmt.Errorf("%s: %w", op, err)
+		return fmt.Errorf("%s: %w", opWriteConfig, err)
 	}
 	defer keyFileFree(k)
-	return callFast(context.Background(), op, func(e **C.GError) C.gboolean {
-		return C.ostree_repo_write_config(r.c(), k, e)
-	}, r.handle())
+	return callFast(context.Background(), opWriteConfig, func(e **C.GError) C.gboolean { return write(k, e) }, r.handle())
 }
 
 // WriteConfigAndReload is WriteConfig that first looks whether the repository can be opened with the new config, and writes nothing where it
@@ -83,22 +86,11 @@ func (r *Repo) WriteConfig(f *keyfile.File) error {
 //
 // C: ostree_repo_write_config_and_reload
 func (r *Repo) WriteConfigAndReload(f *keyfile.File) error {
-	const op = "write repository config"
 	fn := symbol(features[FeatureConfigReload].symbol)
 	if fn == nil {
-		return unsupported(op, FeatureConfigReload)
+		return unsupported(opWriteConfig, FeatureConfigReload)
 	}
-	if f == nil {
-		return fmt.Errorf("%s: %w: nil", op, ErrInvalidArgument)
-	}
-	k, err := keyFileToC(f)
-	if err != nil {
-		return fmt.Errorf("%s: %w", op, err)
-	}
-	defer keyFileFree(k)
-	return callFast(context.Background(), op, func(e **C.GError) C.gboolean {
-		return C.shim_repo_keyfile(fn, r.c(), k, e)
-	}, r.handle())
+	return r.writeConfig(f, func(k *C.GKeyFile, e **C.GError) C.gboolean { return C.shim_repo_keyfile(fn, r.c(), k, e) })
 }
 
 // ReloadConfig reads the config file again.

@@ -64,7 +64,16 @@ func (r *Repo) Diff(ctx context.Context, from, to string, opts *DiffOptions) (*D
 	if a.err != nil {
 		return nil, fmt.Errorf("%s: %w", op, a.err)
 	}
-	flags, uid, gid, err := opts.c()
+	return opts.diff(ctx, op, func(flags, uid, gid C.int, h C.uintptr_t, c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.shim_diff(r.c(), cfrom, cto, flags, uid, gid, h, c, e)
+	}, r.handle())
+}
+
+// diff collects what shim tells it.
+func (o *DiffOptions) diff(ctx context.Context, op string,
+	shim func(flags, uid, gid C.int, h C.uintptr_t, c *C.GCancellable, e **C.GError) C.gboolean, owners ...*handle,
+) (*Diff, error) {
+	flags, uid, gid, err := o.c()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
@@ -72,8 +81,8 @@ func (r *Repo) Diff(ctx context.Context, from, to string, opts *DiffOptions) (*D
 	h := cgo.NewHandle(d)
 	defer h.Delete()
 	err = call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		return C.shim_diff(r.c(), cfrom, cto, flags, uid, gid, C.uintptr_t(h), c, e)
-	}, r.handle())
+		return shim(flags, uid, gid, C.uintptr_t(h), c, e)
+	}, owners...)
 	if err != nil {
 		return nil, err
 	}
@@ -123,18 +132,7 @@ func DiffDirs(ctx context.Context, from, to DiffDir, opts *DiffOptions) (*Diff, 
 	if a.err != nil {
 		return nil, fmt.Errorf("%s: %w", op, a.err)
 	}
-	flags, uid, gid, err := opts.c()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
-	}
-	d := &Diff{}
-	h := cgo.NewHandle(d)
-	defer h.Delete()
-	err = call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		return C.shim_diff_dirs(cfrom, cto, flags, uid, gid, C.uintptr_t(h), c, e)
+	return opts.diff(ctx, op, func(flags, uid, gid C.int, h C.uintptr_t, c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.shim_diff_dirs(cfrom, cto, flags, uid, gid, h, c, e)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return d, nil
 }
