@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"sync/atomic"
 
@@ -220,27 +219,13 @@ func (c *copier) content(ctx context.Context, sum object.Checksum) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	m := &object.Meta{UID: f.Info.UID, GID: f.Info.GID, Mode: f.Info.Mode}
-	for _, x := range f.Xattrs {
+	m := objstore.MetaOf(f)
+	for _, x := range m.Xattrs {
 		if len(x.Value) == 0 && !c.store.KeepsEmptyXattrs() {
 			return fmt.Errorf("extended attribute %q without a value cannot be kept in a bare repository: %w", x.Name, ostree.ErrUnsupported)
 		}
-		m.Xattrs = append(m.Xattrs, object.Xattr{Name: x.Name, Value: x.Value})
 	}
-	const inline = 256 << 10 // bytes
-	switch {
-	case f.Info.SymlinkTarget != "":
-		_, err = c.store.File(ctx, sum, m, f.Info.SymlinkTarget, nil)
-	case f.Info.Size <= inline:
-		data := make([]byte, f.Info.Size)
-		if _, err := io.ReadFull(f, data); err != nil {
-			return err
-		}
-		_, err = c.store.File(ctx, sum, m, "", data)
-	default:
-		_, err = c.store.Stream(ctx, sum, m, f.Info.Size, f)
-	}
-	if err == nil {
+	if _, err = c.store.Loaded(ctx, sum, m, f); err == nil {
 		c.copied.Add(1)
 		c.bytes.Add(f.Info.Size)
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
+	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -215,10 +216,7 @@ func (e *exporter) file(name string, sum object.Checksum) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	m := &object.Meta{UID: f.Info.UID, GID: f.Info.GID, Mode: f.Info.Mode}
-	for _, x := range f.Xattrs {
-		m.Xattrs = append(m.Xattrs, object.Xattr{Name: x.Name, Value: x.Value})
-	}
+	m := objstore.MetaOf(f)
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: f.Info.Size}
 	target := ""
 	if m.Mode&object.ModeType == object.ModeSymlink {

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
+	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -149,7 +150,7 @@ func (e *exporter) file(ctx context.Context, f ContentFile) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	m := &object.Meta{UID: file.Info.UID, GID: file.Info.GID, Mode: file.Info.Mode, Xattrs: objectXattrs(file.Xattrs)}
+	m := objstore.MetaOf(file)
 	sum := f.Sum.String()
 	if err := e.data(objectPath(sum, "file-xattrs-link"), object.AppendXattrs(nil, m.Xattrs)); err != nil {
 		return err
@@ -208,12 +209,4 @@ func (e *exporter) content(ctx context.Context, f ContentFile, m *object.Meta, t
 		return e.broken(f.Sum.String()+".file", f.first(), fmt.Errorf("corrupted, its checksum is %s", got))
 	}
 	return nil
-}
-
-func objectXattrs(xattrs []ostree.Xattr) []object.Xattr {
-	var out []object.Xattr
-	for _, x := range xattrs {
-		out = append(out, object.Xattr{Name: x.Name, Value: x.Value})
-	}
-	return out
 }

@@ -4,14 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/ostree"
 )
-
-// relabelInline is up to which size, in bytes, a file is relabelled in memory.
-const relabelInline = 256 << 10
 
 // Relabel stores a file or symlink again with the SELinux label that is right for its mode and returns its new checksum, which is the
 // old one if that label is there already. An empty label changes nothing. Its content is read only if it is stored again.
@@ -31,23 +27,10 @@ func (s *Store) Relabel(ctx context.Context, sum object.Checksum, labelFor func(
 	if err != nil || label == "" {
 		return sum, err
 	}
-	old := make([]object.Xattr, len(f.Xattrs))
-	for i, x := range f.Xattrs {
-		old[i] = object.Xattr{Name: x.Name, Value: x.Value}
-	}
-	m := &object.Meta{UID: f.Info.UID, GID: f.Info.GID, Mode: f.Info.Mode, Xattrs: object.WithLabel(old, label)}
-	if have, ok := (&object.Meta{Xattrs: old}).Xattr(object.LabelXattr); ok && string(have) == label+"\x00" {
+	m := MetaOf(f)
+	if have, ok := m.Xattr(object.LabelXattr); ok && string(have) == label+"\x00" {
 		return sum, nil
 	}
-	switch {
-	case f.Info.SymlinkTarget != "":
-		return s.File(ctx, object.Checksum{}, m, f.Info.SymlinkTarget, nil)
-	case f.Info.Size <= relabelInline:
-		content := make([]byte, f.Info.Size)
-		if _, err := io.ReadFull(f, content); err != nil {
-			return sum, fmt.Errorf("read object %s: %w", sum, err)
-		}
-		return s.File(ctx, object.Checksum{}, m, "", content)
-	}
-	return s.Stream(ctx, object.Checksum{}, m, f.Info.Size, f)
+	m.Xattrs = object.WithLabel(m.Xattrs, label)
+	return s.Loaded(ctx, object.Checksum{}, m, f)
 }
