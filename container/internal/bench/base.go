@@ -46,7 +46,7 @@ func makeBase(ctx context.Context, cache, judge string, set *packageSet, list []
 	if err := os.RemoveAll(repo); err != nil {
 		return err
 	}
-	if _, err := output(exec.CommandContext(ctx, "ostree", "--repo="+repo, "init", "--mode=bare")); err != nil {
+	if err := initRepo(ctx, repo); err != nil {
 		return err
 	}
 	var t *treeWriter

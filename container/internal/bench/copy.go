@@ -16,24 +16,16 @@ func (b *bench) copy(ctx context.Context, n int, kind, tool string) error {
 	}
 	imgref := "ostree-unverified-image:oci:" + b.images[kind]["v1"].dir
 	if b.source == "" {
-		dir, err := b.fresh(kind, toolOurs)
-		if err != nil {
-			return err
-		}
-		b.source = filepath.Join(dir, "repo")
-		if err := initRepo(ctx, b.source); err != nil {
+		var err error
+		if _, b.source, err = b.freshRepo(ctx, kind, toolOurs); err != nil {
 			return err
 		}
 		if _, err := output(b.pull(ctx, toolOurs, b.source, imgref)); err != nil {
 			return err
 		}
 	}
-	dir, err := b.fresh(kind, tool)
+	dir, repo, err := b.freshRepo(ctx, kind, tool)
 	if err != nil {
-		return err
-	}
-	repo := filepath.Join(dir, "repo")
-	if err := initRepo(ctx, repo); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, b.program(tool), "container", "image", "copy", "--src-repo="+b.source, "--dest-repo="+repo, imgref)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"github.com/klauspost/compress/gzip"
@@ -93,7 +92,7 @@ func (b *bench) point(ctx context.Context, p point) error {
 		return err
 	}
 	repo := filepath.Join(dir, "repo")
-	if _, err := output(exec.CommandContext(ctx, "ostree", "--repo="+repo, "init", "--mode=bare")); err != nil {
+	if err := initRepo(ctx, repo); err != nil {
 		return err
 	}
 	if err := measured(p.name, repo); err != nil || !p.update {

@@ -232,12 +232,8 @@ func (b *bench) oci(ctx context.Context, n int, kind, tool string) error {
 	if !b.wants(stepOCI) {
 		return nil
 	}
-	dir, err := b.fresh(kind, tool)
+	dir, repo, err := b.freshRepo(ctx, kind, tool)
 	if err != nil {
-		return err
-	}
-	repo := filepath.Join(dir, "repo")
-	if err := initRepo(ctx, repo); err != nil {
 		return err
 	}
 	cmd := b.pull(ctx, tool, repo, "ostree-unverified-image:oci:"+b.images[kind]["v1"].dir)
@@ -417,6 +413,15 @@ func fsck(ctx context.Context, repo string) (string, error) {
 	out, err := output(exec.CommandContext(ctx, "ostree", "--repo="+repo, "fsck", "--quiet"))
 	text := strings.TrimSpace(string(out)) // progress and, last, the verdict
 	return text[strings.LastIndexByte(text, '\n')+1:], err
+}
+
+// freshRepo makes an empty repository in a directory of fresh.
+func (b *bench) freshRepo(ctx context.Context, kind, tool string) (dir, repo string, err error) {
+	if dir, err = b.fresh(kind, tool); err != nil {
+		return "", "", err
+	}
+	repo = filepath.Join(dir, "repo")
+	return dir, repo, initRepo(ctx, repo)
 }
 
 func initRepo(ctx context.Context, repo string) error {
