@@ -274,12 +274,19 @@ func TestB39_B40_SymlinkTargetsAreExportedByteForByte(t *testing.T) {
 	oracle.Fsck(t, dir)
 }
 
+// chunkedImage encapsulates a sample commit into an oci: directory, under a tag like ":base" or none.
+func chunkedImage(t *testing.T, tag string) (path, commit string) {
+	t.Helper()
+	repo, commit := commitTar(t, exportMembers())
+	path = filepath.Join(t.TempDir(), "out")
+	_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, path+tag), &container.EncapsulateOptions{ContentMeta: contentMetaOf(t, repo, commit)})
+	require.NoError(t, err)
+	return path, commit
+}
+
 func TestB10_UnencapsulateWhatIsThere(t *testing.T) {
 	t.Parallel()
-	repo, commit := commitTar(t, exportMembers())
-	path := filepath.Join(t.TempDir(), "out")
-	_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, path), &container.EncapsulateOptions{ContentMeta: contentMetaOf(t, repo, commit)})
-	require.NoError(t, err)
+	path, commit := chunkedImage(t, "")
 	into, dir := newRepo(t, modeHere())
 	mustPull(t, into, "oci:"+path, container.ImporterOptions{})
 	imp, err := container.NewImporter(into, unverified(t, "oci:"+path), nil)
@@ -295,10 +302,7 @@ func TestB10_UnencapsulateWhatIsThere(t *testing.T) {
 // What is there may have 2N diff_ids (B43), and its ref is set while nobody prunes.
 func TestUnencapsulateWhatIsThereWithDoubledDiffIDs(t *testing.T) {
 	t.Parallel()
-	repo, commit := commitTar(t, exportMembers())
-	path := filepath.Join(t.TempDir(), "out")
-	_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, path+":base"), &container.EncapsulateOptions{ContentMeta: contentMetaOf(t, repo, commit)})
-	require.NoError(t, err)
+	path, commit := chunkedImage(t, ":base")
 	base, err := ti.LoadBase(path, "base")
 	require.NoError(t, err)
 	var ids []digest.Digest
@@ -333,10 +337,7 @@ func TestUnencapsulateWhatIsThereWithDoubledDiffIDs(t *testing.T) {
 // The refs of layers belong to images: taking a commit out of an image neither sets nor removes one.
 func TestUnencapsulateLeavesRefsOfLayers(t *testing.T) {
 	t.Parallel()
-	repo, commit := commitTar(t, exportMembers())
-	path := filepath.Join(t.TempDir(), "out")
-	_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, path), &container.EncapsulateOptions{ContentMeta: contentMetaOf(t, repo, commit)})
-	require.NoError(t, err)
+	path, commit := chunkedImage(t, "")
 	plain := ti.Image{Layers: []ti.Layer{goodLayer("other")}}.Write(t, t.TempDir(), "v1")
 	into, _ := newRepo(t, modeHere())
 	other := mustPull(t, into, plain.Ref, container.ImporterOptions{})

@@ -55,21 +55,9 @@ func sampleTar(t testing.TB, more ...tarEntry) []byte {
 // importTar commits an archive with the binding.
 func importTar(t testing.TB, r *ostree.Repo, in io.Reader, mod *ostree.CommitModifier, opts *ostree.ImportArchiveOptions) (string, error) {
 	t.Helper()
-	ctx := t.Context()
-	tx, err := r.Begin(ctx)
-	require.NoError(t, err)
-	defer tx.Abort()
-	m := ostree.NewMutableTree()
-	if err := r.WriteArchiveToMTree(ctx, in, m, mod, opts); err != nil {
-		return "", err
-	}
-	root, err := r.WriteMTree(ctx, m)
-	require.NoError(t, err)
-	c, err := r.WriteCommit(ctx, &ostree.CommitOptions{Timestamp: time.Unix(1706933106, 0)}, root)
-	require.NoError(t, err)
-	_, err = tx.Commit(ctx)
-	require.NoError(t, err)
-	return c, nil
+	return commitFilled(t, r, "", &ostree.CommitOptions{Timestamp: time.Unix(1706933106, 0)}, func(m *ostree.MutableTree) error {
+		return r.WriteArchiveToMTree(t.Context(), in, m, mod, opts)
+	})
 }
 
 func TestWriteArchiveEqualsCommand(t *testing.T) {

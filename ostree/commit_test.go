@@ -22,20 +22,32 @@ var sample = map[string]string{
 // commitDir commits a directory with the binding.
 func commitDir(t testing.TB, r *ostree.Repo, ref, dir string, mod *ostree.CommitModifier, opts *ostree.CommitOptions) string {
 	t.Helper()
+	commit, err := commitFilled(t, r, ref, opts, func(m *ostree.MutableTree) error { return r.WriteDirectoryToMTree(t.Context(), dir, m, mod) })
+	require.NoError(t, err)
+	return commit
+}
+
+// commitFilled commits what fill puts into a tree, or returns its error. An empty ref is not set.
+func commitFilled(t testing.TB, r *ostree.Repo, ref string, opts *ostree.CommitOptions, fill func(*ostree.MutableTree) error) (string, error) {
+	t.Helper()
 	ctx := t.Context()
 	tx, err := r.Begin(ctx)
 	require.NoError(t, err)
 	defer tx.Abort()
 	m := ostree.NewMutableTree()
-	require.NoError(t, r.WriteDirectoryToMTree(ctx, dir, m, mod))
+	if err := fill(m); err != nil {
+		return "", err
+	}
 	root, err := r.WriteMTree(ctx, m)
 	require.NoError(t, err)
 	commit, err := r.WriteCommit(ctx, opts, root)
 	require.NoError(t, err)
-	require.NoError(t, tx.SetRef("", ref, commit))
+	if ref != "" {
+		require.NoError(t, tx.SetRef("", ref, commit))
+	}
 	_, err = tx.Commit(ctx)
 	require.NoError(t, err)
-	return commit
+	return commit, nil
 }
 
 func toRoot(_ string, info *ostree.FileInfo) ostree.FilterResult {
