@@ -32,7 +32,7 @@ func (f *fetcher) noteDiffID(ctx context.Context, l *LayerState) error {
 		if err != nil {
 			return err
 		}
-		if blob.BlobDigest == blob.Descriptor.Digest && len(known) == 0 || slices.Contains(known, l.DiffID.String()) {
+		if blob.BlobDigest == blob.Descriptor.Digest && !blob.Encrypted && len(known) == 0 || slices.Contains(known, l.DiffID.String()) {
 			return nil
 		}
 		return editLocked(ctx, f.repo, commit, func(dict *ostree.VariantDict) { dict.SetStrv(metaBaseDiffIDs, append(known, l.DiffID.String())) })

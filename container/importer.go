@@ -196,6 +196,9 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 	if err := i.dropIncomplete(ctx, store, p.Layers); err != nil {
 		return nil, err
 	}
+	if err := i.checkKeys(p.Layers); err != nil {
+		return nil, err
+	}
 	if err := i.checkSpace(ctx, p); err != nil {
 		return nil, err
 	}

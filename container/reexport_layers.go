@@ -139,7 +139,7 @@ func (x *reexport) write(ctx context.Context, out *ocidir.Dir, tag string) (ocis
 	for n, l := range x.layers {
 		made := first[l.Ref]
 		manifest.Layers[n], config.RootFS.DiffIDs[n] = written[made].desc, written[made].diffID
-		manifest.Layers[n].Annotations = x.state.Manifest.Layers[n].Annotations
+		manifest.Layers[n].Annotations = plainAnnotations(x.state.Manifest.Layers[n].Annotations)
 		if l.Kind != LayerDerived {
 			final = n
 		}

@@ -57,6 +57,11 @@ func ReplaceDetachedMetadata(ctx context.Context, src, dest imageref.ImageRefere
 	if layers[0].Kind != LayerCommit {
 		return "", fmt.Errorf("No %s label found, %w", labelFinalDiffID, ErrNotEncapsulated) //nolint:staticcheck // the reference's text
 	}
+	for n, l := range image.Layers {
+		if l.Encrypted { // it would be written as something between the two
+			return "", layerError(src.String(), &layers[n], len(layers), registry.ErrEncrypted)
+		}
+	}
 	r := &metadataReplacer{image: image, layers: layers, metadata: metadata}
 	if dest.Transport == imageref.TransportOCIDir {
 		path, tag := dest.PathAndTag()

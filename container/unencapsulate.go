@@ -76,6 +76,9 @@ func (i *Importer) Unencapsulate(ctx context.Context, writeRef string) (*Unencap
 		if err := i.dropIncomplete(ctx, store, p.Layers); err != nil {
 			return err
 		}
+		if err := i.checkKeys(p.Layers); err != nil {
+			return err
+		}
 		if err := i.checkSpace(ctx, p); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/containers/image/v5/pkg/blobinfocache/none"
 	"github.com/containers/image/v5/types"
@@ -17,7 +18,7 @@ import (
 )
 
 // Blob returns the bytes of layer n (from 0) as the source has them, compressed or
-// not. Read reports io.EOF only after the digest and size of everything were found
+// not, but decrypted: without a key that fits, the error is ErrEncrypted. Read reports io.EOF only after the digest and size of everything were found
 // right, and *DigestError or *SizeError otherwise: what was read before that is not
 // verified, so the reader must be read to its end. Closing it early gives up the transfer.
 //
@@ -40,7 +41,11 @@ func (i *Image) Blob(ctx context.Context, n int) (io.ReadCloser, error) {
 		}
 		return nil, newError(ctx, op, err, tries, i.redact)
 	}
-	return &layerReader{blobReader: r, op: op}, nil
+	blob := &layerReader{blobReader: r, op: op}
+	if i.Layers[n].Encrypted {
+		return i.decrypted(ctx, blob, i.Layers[n].Descriptor)
+	}
+	return blob, nil
 }
 
 // layerReader names the layer in errors.
@@ -133,7 +138,7 @@ func (b *blobReader) connect() (err error) {
 		}
 	}()
 	info := types.BlobInfo{Digest: b.desc.Digest, Size: b.desc.Size, MediaType: b.desc.MediaType}
-	if _, ok := twins[b.desc.MediaType]; ok {
+	if _, ok := twins[strings.TrimSuffix(b.desc.MediaType, encryptedSuffix)]; ok {
 		info.URLs = b.desc.URLs // where a non-distributable layer really is
 	}
 	b.watch.arm()

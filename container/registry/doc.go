@@ -21,6 +21,11 @@
 // [Layer]. It is not written to, except for its lock files; one that does not exist is not made.
 // A program that writes to a containers-storage calls [ReexecInit] first.
 //
+// # Encryption
+//
+// Layers that were encrypted as ocicrypt does are decrypted by [Image.Blob] with the first of [Options].DecryptionKeys that fits; the
+// digest is that of the encrypted blob, and is compared before io.EOF as ever. What comes out is as good as its diff_id: compare that.
+//
 // # Authentication
 //
 // As in ostree-rs-ext: the first of ostree's own auth.json files that exists, or no

@@ -61,8 +61,12 @@ var (
 	ErrInvalidManifest = errors.New("invalid manifest")
 	// ErrInvalidConfig: the configuration is not an image's, or belongs to another image.
 	ErrInvalidConfig = errors.New("invalid image configuration")
-	// ErrUnhandledLayer: a layer has an unknown media type, such as an encrypted one.
+	// ErrUnhandledLayer: a layer has an unknown media type.
 	ErrUnhandledLayer = errors.New("Unhandled layer type") //nolint:staticcheck // the text of ostree-rs-ext
+	// ErrEncrypted: a layer is encrypted, and none of Options.DecryptionKeys opens it.
+	ErrEncrypted = errors.New("the layer is encrypted")
+	// ErrDecryption: what a key opened is not what was encrypted, or not as it should be.
+	ErrDecryption = errors.New("the layer cannot be decrypted")
 	// ErrNoInstance: the index has no image for the platform.
 	ErrNoInstance = errors.New("no image for the platform")
 	// ErrTooLarge: a manifest or configuration exceeds MaxDocumentSize.
@@ -185,7 +189,8 @@ func kinds(err error) []error {
 	for _, k := range []error{
 		ErrUnsupportedTransport, ErrNotFound, ErrUnauthorized, ErrStalled, ErrClosed,
 		ErrInsecurePolicy, ErrPolicyRejected, ErrNoPolicy,
-		ErrUnsupportedManifest, ErrNotRegular, ErrInvalidManifest, ErrInvalidConfig, ErrUnhandledLayer, ErrNoInstance, ErrTooLarge,
+		ErrUnsupportedManifest, ErrNotRegular, ErrInvalidManifest, ErrInvalidConfig, ErrUnhandledLayer, ErrEncrypted, ErrDecryption,
+		ErrNoInstance, ErrTooLarge,
 		context.Canceled, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF,
 		fs.ErrNotExist, fs.ErrPermission, errTemporaryStatus,
 		syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.EPIPE, syscall.ENOSPC,

@@ -17,6 +17,7 @@ import (
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
+	"github.com/containers/ocicrypt/config"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -62,6 +63,7 @@ type Image struct {
 	places     []place // where else the image may be, next first
 	name       types.ImageReference
 	sys        *types.SystemContext
+	keys       *config.DecryptConfig                            // nil: none
 	reopen     func(context.Context) (types.ImageSource, error) // nil: src is the only one
 	parsed     *parsed
 	configDesc ocispec.Descriptor // in RawManifest
@@ -81,9 +83,12 @@ type Layer struct {
 	Descriptor ocispec.Descriptor
 	// MediaType is that of the descriptor with non-distributable types replaced:
 	// "application/vnd.oci.image.layer.v1.tar", "…tar+gzip" or "…tar+zstd". The
-	// bytes may be compressed in another way.
+	// bytes may be compressed in another way. Of an encrypted layer it is the type of
+	// what was encrypted.
 	MediaType string
-	// BlobDigest and BlobSize (in bytes, -1 if unknown) are of what Image.Blob gives, and
+	// Encrypted is set if the blob is encrypted; Image.Blob decrypts it, see Options.DecryptionKeys.
+	Encrypted bool
+	// BlobDigest and BlobSize (in bytes, -1 if unknown) are of what Image.Blob fetches, and
 	// what it verifies: those of Descriptor, except in a containers-storage, which
 	// keeps layers decompressed. There, nothing can show that Descriptor.Digest is the
 	// digest of this layer.
@@ -123,6 +128,10 @@ func Open(ctx context.Context, ref imageref.OSTreeImageReference, opts *Options)
 		return nil, fail(err, 0)
 	}
 	redact = newRedactor(opts, sys, name.DockerReference())
+	keys, err := decryptConfig(opts.DecryptionKeys)
+	if err != nil {
+		return nil, fail(err, 0)
+	}
 	policy, err := opts.policy(ref.SigVerify)
 	if err != nil {
 		return nil, fail(err, 0)
@@ -139,7 +148,7 @@ func Open(ctx context.Context, ref imageref.OSTreeImageReference, opts *Options)
 	b := budget{Retry: opts.Retry.defaults(), log: opts.logger(), redact: redact, what: op}
 	var img *Image
 	for {
-		img = &Image{Ref: ref, retry: b.Retry, stall: opts.StallTimeout, log: b.log, redact: redact}
+		img = &Image{Ref: ref, retry: b.Retry, stall: opts.StallTimeout, log: b.log, redact: redact, keys: keys}
 		if ref.ImgRef.Transport != imageref.TransportRegistry {
 			img.stall = -1 // the daemon's whole image, or an archive, may be unpacked before the first byte
 		}
@@ -261,11 +270,12 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 	i.parsed, i.Manifest, i.configDesc = p, p.oci, p.oci.Config
 	i.Layers = make([]Layer, len(p.oci.Layers))
 	for n, l := range p.oci.Layers {
-		mediaType, err := layerMediaType(l.MediaType)
+		plain, encrypted := strings.CutSuffix(l.MediaType, encryptedSuffix)
+		mediaType, err := layerMediaType(plain)
 		if err != nil {
 			return err
 		}
-		i.Layers[n] = Layer{Descriptor: l, MediaType: mediaType, BlobDigest: l.Digest, BlobSize: l.Size}
+		i.Layers[n] = Layer{Descriptor: l, MediaType: mediaType, Encrypted: encrypted, BlobDigest: l.Digest, BlobSize: l.Size}
 	}
 	return i.replaceBlobs(ctx, chosen)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/containers/image/v5/manifest"
 	"github.com/opencontainers/go-digest"
@@ -153,7 +154,7 @@ func (p *parsed) validate() error {
 		return fmt.Errorf("config is %w: %d bytes, at most %d are read", ErrTooLarge, p.oci.Config.Size, MaxDocumentSize)
 	}
 	for i, l := range p.oci.Layers {
-		if _, err := layerMediaType(l.MediaType); err != nil {
+		if _, err := layerMediaType(strings.TrimSuffix(l.MediaType, encryptedSuffix)); err != nil {
 			return fmt.Errorf("layer %d/%d: %w", i+1, len(p.oci.Layers), err)
 		}
 		if err := validDescriptor(l); err != nil {

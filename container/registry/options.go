@@ -48,6 +48,9 @@ type Options struct {
 	// InsecureSkipTLSVerify takes any certificate, and plain HTTP.
 	InsecureSkipTLSVerify bool
 
+	// DecryptionKeys open encrypted layers; all are tried. The files are read by Open.
+	DecryptionKeys []DecryptionKey
+
 	// Architecture, OS and Variant choose the instance of an index, in Go's
 	// names ("arm64", "linux", "v8"); "" means this machine's.
 	Architecture, OS, Variant string

@@ -133,6 +133,9 @@ func (r *redactor) learn(ctx context.Context) context.Context {
 func newRedactor(opts *Options, sys *types.SystemContext, named reference.Named) *redactor {
 	r := &redactor{}
 	r.addAccount(opts.Username, opts.Password)
+	for _, k := range opts.DecryptionKeys {
+		r.add(k.Passphrase)
+	}
 	if sys.AuthFilePath != "" {
 		r.addFile(sys.AuthFilePath)
 	}

@@ -50,6 +50,7 @@ func verbs() map[string]verb {
 				"repository is none":    {"image pull WORLD/image" + v2, 1, "WORLD/image"},
 				unreadable:              {"image pull --authfile=WORLD/none DIR/repo ostree-unverified-registry:127.0.0.1:1/x", 1, "WORLD/none"},
 				"authfile is a text":    {"image pull --authfile=WORLD/text DIR/repo ostree-unverified-registry:127.0.0.1:1/x", 1, "WORLD/text"},
+				"no key":                {"image pull --decryption-key=WORLD/none:x DIR/repo" + v2, 1, "decryption key WORLD/none: "},
 				"no certificates":       {"image pull --cert-dir=WORLD/none DIR/repo ostree-unverified-registry:127.0.0.1:1/x", 1, "WORLD/none"},
 				exists:                  {"image pull -q --check=WORLD/image DIR/repo" + v2, 1, "WORLD/image.*is a directory"},
 				"digest file is a dir":  {"image pull -q --ostree-digestfile=WORLD/image DIR/repo" + v2, 1, "WORLD/image.*is a directory"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/container/registry"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -21,6 +22,7 @@ type importFlags struct {
 	ignoreSpace bool
 	jobs        int
 	format      format
+	keys        []string
 }
 
 func (f *importFlags) add(cmd *cobra.Command) {
@@ -30,6 +32,7 @@ func (f *importFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.strict, "strict", false, "Refuse devices, FIFOs and sockets, which are otherwise left out and reported")
 	flags.BoolVar(&f.ignoreSpace, "ignore-space", false, "Begin even if the layers cannot fit on the disk")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "Work on `N` layers at once (default 6)")
+	flags.StringArrayVar(&f.keys, "decryption-key", nil, "Decrypt layers with the private key in `FILE[:PASSPHRASE]`, or that of a certificate; may be repeated")
 	f.format.add(cmd, "text, or json for one JSON document a line: progress, then the result")
 }
 
@@ -38,6 +41,22 @@ func (f *importFlags) check(cmd *cobra.Command) error {
 		return err
 	}
 	return f.registryFlags.check(cmd)
+}
+
+// options is that of registryFlags, with keys.
+func (f *importFlags) options(ctx context.Context, a *app) (*registry.Options, error) {
+	o, err := f.registryFlags.options(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range f.keys {
+		key, err := registry.ParseDecryptionKey(s)
+		if err != nil {
+			return nil, fmt.Errorf("--decryption-key: %w", err)
+		}
+		o.DecryptionKeys = append(o.DecryptionKeys, key)
+	}
+	return o, nil
 }
 
 // creatingImporter is how errors begin in the reference when an image cannot be pulled into this repository at all.
