@@ -270,8 +270,7 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 	i.parsed, i.Manifest, i.configDesc = p, p.oci, p.oci.Config
 	i.Layers = make([]Layer, len(p.oci.Layers))
 	for n, l := range p.oci.Layers {
-		plain, encrypted := strings.CutSuffix(l.MediaType, encryptedSuffix)
-		mediaType, err := layerMediaType(plain)
+		mediaType, encrypted, err := plainMediaType(l.MediaType)
 		if err != nil {
 			return err
 		}

@@ -51,6 +51,15 @@ func layerMediaType(mediaType string) (string, error) {
 	return "", fmt.Errorf("%w: %s", ErrUnhandledLayer, mediaType)
 }
 
+// plainMediaType is layerMediaType of what is in an encrypted layer, if it is one.
+func plainMediaType(mediaType string) (oci string, encrypted bool, err error) {
+	plain, encrypted := strings.CutSuffix(mediaType, encryptedSuffix)
+	if oci, err = layerMediaType(plain); err != nil {
+		return "", false, fmt.Errorf("%w: %s", ErrUnhandledLayer, mediaType)
+	}
+	return oci, encrypted, nil
+}
+
 // document is a manifest as it was fetched.
 type document struct {
 	raw      []byte
@@ -154,7 +163,7 @@ func (p *parsed) validate() error {
 		return fmt.Errorf("config is %w: %d bytes, at most %d are read", ErrTooLarge, p.oci.Config.Size, MaxDocumentSize)
 	}
 	for i, l := range p.oci.Layers {
-		if _, err := layerMediaType(strings.TrimSuffix(l.MediaType, encryptedSuffix)); err != nil {
+		if _, _, err := plainMediaType(l.MediaType); err != nil {
 			return fmt.Errorf("layer %d/%d: %w", i+1, len(p.oci.Layers), err)
 		}
 		if err := validDescriptor(l); err != nil {
