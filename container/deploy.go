@@ -34,6 +34,11 @@ type DeployOptions struct {
 	NoImgref bool
 	// NoClean leaves old deployments, boot files and objects.
 	NoClean bool
+	// Locked keeps a staged deployment from being applied at shutdown, until SetFinalizationLock. Only on a booted host.
+	Locked bool
+	// Unless is called once the image is in the repository, while the lock of the sysroot is held; true: no deployment is made of it.
+	// Nil: one is made, also of an image that is deployed already.
+	Unless func(*LayeredImageState) (bool, error)
 	// Strict, IgnoreSpace and Jobs are those of ImporterOptions.
 	Strict, IgnoreSpace bool
 	Jobs                int
@@ -50,6 +55,9 @@ func Deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	if opts == nil {
 		opts = &DeployOptions{}
 	}
+	if opts.Locked && sysroot.BootedDeployment() == nil {
+		return nil, fmt.Errorf("lock a deployment in sysroot %s: only what is staged can be locked: %w", sysroot.Path(), ostree.ErrNotBooted)
+	}
 	state, err := deploy(ctx, sysroot, stateroot, ref, opts)
 	if err != nil {
 		return nil, fmt.Errorf("Performing deployment: %w", err) //nolint:staticcheck // the reference's text
@@ -58,7 +66,7 @@ func Deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 }
 
 func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref imageref.OSTreeImageReference, opts *DeployOptions) (state *LayeredImageState, err error) {
-	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
+	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +87,11 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	if state, err = importFor(ctx, sysroot, repo, ref, opts); err != nil {
 		return nil, err
+	}
+	if opts.Unless != nil {
+		if done, err := opts.Unless(state); err != nil || done {
+			return state, err
+		}
 	}
 	p := &progress{emit: opts.Progress}
 	if err := writeDeployment(ctx, sysroot, p, stateroot, state.MergeCommit, ref, opts); err != nil {
@@ -114,7 +127,7 @@ func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, 
 	merge := sysroot.MergeDeployment(stateroot)
 	tree := &ostree.DeployTreeOptions{OverrideKernelArgv: opts.Kargs}
 	if sysroot.BootedDeployment() != nil {
-		if _, err := sysroot.StageTreeWithOptions(ctx, stateroot, commit, origin, merge, tree); err != nil {
+		if err := stage(ctx, sysroot, stateroot, commit, origin, merge, tree, opts.Locked); err != nil {
 			return err
 		}
 		done()
@@ -130,6 +143,15 @@ func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, 
 	}
 	done()
 	return nil
+}
+
+// CleanupSysroot removes deployments, boot files and objects that no deployment and no ref needs. The caller holds the lock of the
+// sysroot; logger may be nil.
+func CleanupSysroot(ctx context.Context, sysroot *ostree.Sysroot, logger *slog.Logger) error {
+	if err := sysroot.PrepareCleanup(ctx); err != nil { // writes the refs of deployments, too
+		return err
+	}
+	return pruneAfterDeploy(ctx, sysroot, logger)
 }
 
 // pruneAfterDeploy is the second half of ostree_sysroot_cleanup, which would print to standard output what it freed. The deployment
@@ -205,8 +227,9 @@ func DeploymentImage(d *ostree.Deployment) (*imageref.OSTreeImageReference, erro
 // lockPoll is how often a sysroot's lock is tried.
 const lockPoll = 100 * time.Millisecond
 
-// lockSysroot takes the lock of a sysroot, waiting for it as long as ctx lasts, and loads the sysroot again.
-func lockSysroot(ctx context.Context, sysroot *ostree.Sysroot, logger *slog.Logger) (unlock func(), err error) {
+// LockSysroot takes the lock of a sysroot, waiting for it as long as ctx lasts, and loads the sysroot again. That it waits is logged;
+// logger may be nil. Deploy and the others of this package that change a sysroot do it themselves.
+func LockSysroot(ctx context.Context, sysroot *ostree.Sysroot, logger *slog.Logger) (unlock func(), err error) {
 	said := false
 	for {
 		ok, err := sysroot.TryLock(ctx)

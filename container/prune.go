@@ -249,7 +249,7 @@ func RemoveUndeployedImages(ctx context.Context, sysroot *ostree.Sysroot, opts *
 	if opts == nil {
 		opts = &PruneOptions{}
 	}
-	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
+	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -314,7 +314,7 @@ func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (re
 	if opts == nil {
 		opts = &PruneOptions{}
 	}
-	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
+	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}

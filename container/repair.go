@@ -40,7 +40,7 @@ func AnalyzeForRepair(ctx context.Context, sysroot *ostree.Sysroot, opts *Repair
 	if opts == nil {
 		opts = &RepairOptions{}
 	}
-	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
+	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +115,7 @@ func Repair(ctx context.Context, sysroot *ostree.Sysroot, opts *RepairOptions) (
 	if opts == nil {
 		opts = &RepairOptions{}
 	}
-	unlock, err := lockSysroot(ctx, sysroot, opts.Logger)
+	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}

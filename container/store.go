@@ -172,6 +172,11 @@ func QueryImageCommit(ctx context.Context, repo *ostree.Repo, checksum string) (
 	return s, nil
 }
 
+// QueryMergeCommit is QueryImageCommit of a commit whose layers may be gone, such as one that is deployed: BaseCommit is "".
+func QueryMergeCommit(ctx context.Context, repo *ostree.Repo, checksum string) (*LayeredImageState, error) {
+	return stateOf(ctx, repo, checksum)
+}
+
 // stateOf is QueryImageCommit without the commit of the base, which needs a ref. There is at least one layer.
 func stateOf(ctx context.Context, repo *ostree.Repo, checksum string) (*LayeredImageState, error) {
 	commit, _, err := repo.LoadCommit(ctx, checksum)

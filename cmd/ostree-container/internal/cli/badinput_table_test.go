@@ -18,6 +18,7 @@ type verb struct {
 	locked string // "repo", "dest" or "sysroot": who holds its lock makes the good line wait
 	begun  bool   // before it waits for the lock it has done a part that is whole by itself
 	stdin  bool   // the line "stuck" waits for standard input
+	two    bool   // the good line needs two deployments
 	faults map[string]fault
 }
 
@@ -227,6 +228,67 @@ func verbs() map[string]verb {
 			noRepository: {"provisional-repair repair --sysroot WORLD/none", 1, "WORLD/none.*" + missing},
 			exists:       {"provisional-repair repair --sysroot DIR/sysroot --write-result-to WORLD/image", 1, "WORLD/image.*is a directory"},
 			noSpace:      {"provisional-repair repair --sysroot DIR/sysroot --write-result-to DIR/full/x", 1, full},
+		}},
+		"container host status": {good: "host status --sysroot DIR/sysroot", faults: map[string]fault{
+			noRepository: {"host status --sysroot WORLD/none", 1, "WORLD/none.*" + missing},
+			"no sysroot": {"host status --sysroot WORLD/image", 1, "WORLD/image"},
+			"not booted": {"host status --booted --sysroot DIR/sysroot", 1, "not booted"},
+			"wrong form": {"host status --format xml", 2, "text, json or yaml"},
+		}},
+		"container host upgrade": {
+			good: "host upgrade -q --sysroot DIR/sysroot --tag v2", locked: "sysroot",
+			faults: map[string]fault{
+				unknownImage:    {"host upgrade --sysroot DIR/sysroot --tag v9", 1, "v9"},
+				"check of none": {"host upgrade --check --sysroot DIR/sysroot --tag v9", 1, "v9"},
+				wrongRef:        {"host upgrade --sysroot DIR/sysroot --tag a/b", 2, "Invalid tag"},
+				"no tag":        {"host upgrade --sysroot DIR/sysroot --tag=", 2, "Invalid tag"},
+				noRepository:    {"host upgrade --sysroot WORLD/none", 1, "WORLD/none.*" + missing},
+				"no stateroot":  {"host upgrade --sysroot DIR/sysroot --stateroot none", 1, "none"},
+				"not booted":    {"host upgrade --sysroot DIR/sysroot --tag v2 --download-only", 1, "not booted"},
+				"not staged":    {"host upgrade --sysroot DIR/sysroot --from-downloaded", 1, "nothing is staged"},
+				"no soft":       {"host upgrade --sysroot DIR/sysroot --tag v2 --soft-reboot=required", 1, "libostree|not booted"},
+				"wrong mode":    {"host upgrade --sysroot DIR/sysroot --soft-reboot=x", 2, "auto or required"},
+				"two modes":     {"host upgrade --sysroot DIR/sysroot --check --download-only", 2, "cannot be used with"},
+				unreadable:      {"host upgrade --sysroot DIR/sysroot --cert-dir WORLD/none --tag v2", 1, "WORLD/none"},
+				noSpace:         {"host upgrade -q --sysroot DIR/full/sysroot --tag v2", 1, full},
+			},
+		},
+		"container host switch": {
+			good: "host switch -q --sysroot DIR/sysroot" + v2, locked: "sysroot",
+			stuck: "host switch --sysroot DIR/sysroot" + stuck,
+			faults: map[string]fault{
+				unknownImage:   {"host switch --sysroot DIR/sysroot" + v9, 1, "v9"},
+				wrongRef:       {"host switch --sysroot DIR/sysroot oci:WORLD/image:v2", 2, "did you mean"},
+				noRepository:   {"host switch --sysroot WORLD/none" + v2, 1, "WORLD/none.*" + missing},
+				"no stateroot": {"host switch --sysroot DIR/sysroot --stateroot none" + v2, 1, "none"},
+				unreadable:     {"host switch --sysroot DIR/sysroot --authfile WORLD/none ostree-unverified-registry:127.0.0.1:1/x", 1, "WORLD/none"},
+				noSpace:        {"host switch -q --sysroot DIR/full/sysroot" + v2, 1, full},
+			},
+		},
+		"container host rollback": {good: "host rollback --sysroot DIR/sysroot", two: true, locked: "sysroot", faults: map[string]fault{
+			noRepository:   {"host rollback --sysroot WORLD/none", 1, "WORLD/none.*" + missing},
+			"nothing":      {"host rollback --sysroot DIR/sysroot", 1, "no rollback deployment"},
+			"no stateroot": {"host rollback --sysroot DIR/sysroot --stateroot none", 1, "none"},
+		}},
+		"container host pin": {good: "host pin --sysroot DIR/sysroot 0", locked: "sysroot", faults: map[string]fault{
+			noRepository: {"host pin --sysroot WORLD/none 0", 1, "WORLD/none.*" + missing},
+			"no such":    {"host pin --sysroot DIR/sysroot 0 3", 1, "index 3 of 1"},
+			"no number":  {"host pin --sysroot DIR/sysroot -- -1", 2, `invalid value "-1" for INDEX`},
+		}},
+		"container host unpin": {good: "host unpin --sysroot DIR/sysroot 0", locked: "sysroot", faults: map[string]fault{
+			noRepository: {"host unpin --sysroot WORLD/none 0", 1, "WORLD/none.*" + missing},
+			"no such":    {"host unpin --sysroot DIR/sysroot 3", 1, "index 3 of 1"},
+			"nothing":    {"host unpin --sysroot DIR/sysroot", 2, "INDEX"},
+		}},
+		"container host undeploy": {good: "host undeploy --sysroot DIR/sysroot 1", two: true, locked: "sysroot", faults: map[string]fault{
+			noRepository: {"host undeploy --sysroot WORLD/none 0", 1, "WORLD/none.*" + missing},
+			"no such":    {"host undeploy --sysroot DIR/sysroot 3", 1, "index 3 of 1"},
+			"no number":  {"host undeploy --sysroot DIR/sysroot x", 2, `invalid value "x" for INDEX`},
+		}},
+		"container host set-default": {good: "host set-default --sysroot DIR/sysroot 1", two: true, locked: "sysroot", faults: map[string]fault{
+			noRepository: {"host set-default --sysroot WORLD/none 0", 1, "WORLD/none.*" + missing},
+			"no such":    {"host set-default --sysroot DIR/sysroot 1", 1, "index 1 of 1"},
+			"no number":  {"host set-default --sysroot DIR/sysroot 99999999999", 2, "for INDEX"},
 		}},
 		"completion": {good: "completion bash", faults: map[string]fault{wrongRef: {"completion tcsh", 2, "tcsh"}}},
 		"man": {good: "man DIR/tmp", quiet: true, faults: map[string]fault{

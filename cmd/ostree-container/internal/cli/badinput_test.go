@@ -102,6 +102,20 @@ func (w *world) newCase(t *testing.T, line string) *badCase {
 	return c
 }
 
+// newGoodCase is a case for the line that works.
+func (w *world) newGoodCase(t *testing.T, v verb) *badCase {
+	t.Helper()
+	c := w.newCase(t, v.good)
+	if v.two {
+		line := []string{"image", "deploy", "-q", "--sysroot", filepath.Join(c.dir, "sysroot"), "--stateroot=demo", "--imgref=ostree-unverified-image:oci:" + w.dir + "/image:v2"}
+		cmd := exec.Command(w.path, line...)
+		cmd.Env = w.env
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, string(out))
+	}
+	return c
+}
+
 func (c *badCase) command(stdout *os.File) (*exec.Cmd, *bytes.Buffer) {
 	var errOut bytes.Buffer
 	cmd := exec.Command(c.path, c.args...)
@@ -190,10 +204,11 @@ func TestEveryVerbHasItsFaults(t *testing.T) {
 		need[noRepository] = flags.Lookup("repo") != nil || flags.Lookup("sysroot") != nil || flags.Lookup("src-repo") != nil
 		need[unreadable] = flags.Lookup("authfile") != nil || strings.HasSuffix(cmd.Use, "[PATH]")
 		for _, option := range []string{"write-commitid-to", "write-result-to", "check", "dest", "contentmeta"} {
-			need[exists] = need[exists] || flags.Lookup(option) != nil
+			f := flags.Lookup(option)
+			need[exists] = need[exists] || f != nil && f.Value.Type() != "bool"
 		}
 		need[exists] = need[exists] || strings.Contains(cmd.Use, "DEST_IMGREF")
-		need[noSpace] = need[exists] || strings.Contains(cmd.Use, "import") || flags.Lookup("dest-repo") != nil
+		need[noSpace] = need[exists] || strings.Contains(cmd.Use, "import") || flags.Lookup("dest-repo") != nil || flags.Lookup("ignore-space") != nil
 		for _, word := range []string{" IMGREF", "SRC_IMGREF", "--dest", "REV", "FROM"} {
 			need[wrongRef] = need[wrongRef] || strings.Contains(cmd.Use, word)
 		}
@@ -260,7 +275,7 @@ func TestStandardOutputOfEveryVerb(t *testing.T) {
 	for name, v := range verbs() {
 		t.Run(name+"/closed", func(t *testing.T) {
 			t.Parallel()
-			c := w.newCase(t, v.good)
+			c := w.newGoodCase(t, v)
 			r, p, err := os.Pipe()
 			require.NoError(t, err)
 			require.NoError(t, r.Close())
@@ -276,7 +291,7 @@ func TestStandardOutputOfEveryVerb(t *testing.T) {
 		})
 		t.Run(name+"/full", func(t *testing.T) {
 			t.Parallel()
-			c := w.newCase(t, v.good)
+			c := w.newGoodCase(t, v)
 			cmd, errOut := c.command(full)
 			if got := status(t, cmd.Run()); v.quiet {
 				assert.Zero(t, got, errOut.String())
@@ -328,7 +343,7 @@ func TestSignalsEndEveryVerb(t *testing.T) {
 		if v.locked != "" {
 			t.Run(name+"/waits for a lock", func(t *testing.T) {
 				t.Parallel()
-				c := w.newCase(t, v.good)
+				c := w.newGoodCase(t, v)
 				c.lock(t, v.locked)
 				cmd, _ := c.command(nil)
 				c.interrupt(t, cmd, unix.SIGTERM, nil, v.begun)
@@ -337,7 +352,7 @@ func TestSignalsEndEveryVerb(t *testing.T) {
 		if !v.quiet {
 			t.Run(name+"/waits for its reader", func(t *testing.T) {
 				t.Parallel()
-				c := w.newCase(t, v.good)
+				c := w.newGoodCase(t, v)
 				r, p, err := os.Pipe()
 				require.NoError(t, err)
 				defer r.Close()

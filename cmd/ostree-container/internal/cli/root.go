@@ -28,6 +28,12 @@ const rootExample = `  # Pull an image into the repository of an installed syste
   ostree-container image deploy --imgref ostree-image-signed:docker://quay.io/example/os:latest
   ostree-container image deploy --transport oci --image /mnt/usb/os:latest
 
+  # What is booted, and is there something new? Then to the next version, and back
+  ostree-container host status
+  ostree-container host upgrade --check
+  ostree-container host upgrade
+  ostree-container host rollback
+
   # What is here, and what is no longer needed
   ostree-container image list --repo /ostree/repo
   ostree-container image prune-images --sysroot / --full`
@@ -108,7 +114,7 @@ func (a *app) rootCommand() *cobra.Command {
 
 // containerCommands are the commands in the group "container".
 func (a *app) containerCommands() []*cobra.Command {
-	return []*cobra.Command{a.imageCommand(), a.infoCommand(), a.compareCommand(), a.commitCommand(), a.encapsulateCommand(), a.unencapsulateCommand()}
+	return []*cobra.Command{a.imageCommand(), a.infoCommand(), a.compareCommand(), a.commitCommand(), a.encapsulateCommand(), a.unencapsulateCommand(), a.hostCommand()}
 }
 
 func (a *app) imageCommand() *cobra.Command {

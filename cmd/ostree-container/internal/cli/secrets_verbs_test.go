@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // secretVerb is a verb that is given credentials, with what it does at the registry. WORLD is the directory of makeWorld.
@@ -20,6 +21,7 @@ type secretVerb struct {
 	json         bool     // it has --format
 	push         bool
 	needsRoot    bool
+	origin       bool // DIR/sysroot is a copy of that of the world that follows the image at the registry
 }
 
 func secretVerbs() map[string]secretVerb {
@@ -29,6 +31,9 @@ func secretVerbs() map[string]secretVerb {
 		"pull":                            {line: "image pull REPO" + image, serves: "image", fails: fetch, json: true},
 		"inspect":                         {line: "image inspect" + image, serves: "image", fails: fetch, json: true},
 		"deploy":                          {line: "image deploy --sysroot WORLD/sysroot --imgref" + image, serves: "image", fails: fetch, json: true, needsRoot: true},
+		"switch":                          {line: "host switch --sysroot WORLD/sysroot" + image, serves: "image", fails: fetch, json: true, needsRoot: true},
+		"upgrade":                         {line: "host upgrade --sysroot DIR/sysroot", serves: "image", fails: fetch, json: true, needsRoot: true, origin: true},
+		"upgrade --check":                 {line: "host upgrade --check --sysroot DIR/sysroot", serves: "image", fails: read, json: true, needsRoot: true, origin: true},
 		"info":                            {line: "container info" + image, serves: "image", fails: read, json: true},
 		"compare":                         {line: "container compare" + image + image, serves: "image", fails: read, json: true},
 		"unencapsulate":                   {line: "container unencapsulate --repo REPO" + image, serves: "base", fails: fetch, json: true},
@@ -68,6 +73,10 @@ func TestNoSecretsOfAnyVerb(t *testing.T) {
 				server.dir, server.empty = filepath.Join(w.dir, v.serves), v.push
 				s := httptest.NewServer(server)
 				defer s.Close()
+				line := line
+				if v.origin {
+					line = strings.ReplaceAll(line, "DIR", follow(t, w, s.Listener.Addr().String()))
+				}
 				l.try(t, line, s.Listener.Addr().String(), auth, wantFailure, flags...)
 			}
 		}
@@ -79,7 +88,7 @@ func TestNoSecretsOfAnyVerb(t *testing.T) {
 				t.Run(fmt.Sprintf("%s/%s %d", name, fail, code), try(&leakyServer{fail: fail, code: code, body: bodies[n%len(bodies)]}, true))
 			}
 		}
-		if name != "deploy" && !strings.Contains(name, "build") { // that changes the world, and this needs layers of that build
+		if name != "deploy" && name != "switch" && !strings.Contains(name, "build") { // that changes the world, and this needs layers of that build
 			t.Run(name+"/success", try(&leakyServer{}, false))
 		}
 	}
@@ -103,4 +112,16 @@ func writeContentMeta(t *testing.T, w *world) {
 	}
 	text := fmt.Sprintf(`{"version":1,"layers":{"all":"all"},"mapping":{%s}}`, strings.Join(mapping, ","))
 	assert.NoError(t, os.WriteFile(filepath.Join(w.dir, "meta.json"), []byte(text), 0o600))
+}
+
+// follow makes a directory with a copy of the world's sysroot that follows the image of a registry.
+func follow(t *testing.T, w *world, host string) string {
+	t.Helper()
+	dir := t.TempDir()
+	tool(t, "cp", "-a", filepath.Join(w.dir, "sysroot"), dir)
+	names, err := filepath.Glob(filepath.Join(dir, "sysroot/ostree/deploy/demo/deploy/*.origin"))
+	require.NoError(t, err)
+	require.Len(t, names, 1)
+	require.NoError(t, os.WriteFile(names[0], []byte("[origin]\ncontainer-image-reference=ostree-unverified-registry:"+host+"/os:v2\n"), 0o644))
+	return dir
 }

@@ -1,0 +1,233 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// ChangeOptions are options of what changes deployments that are there; nil means the default.
+type ChangeOptions struct {
+	// Stateroot is whose deployments Rollback looks at; "": see Stateroot.
+	Stateroot string
+	Logger    *slog.Logger // nil: silent
+}
+
+// Change says what was done to a deployment. Index is that of before.
+type Change struct {
+	Index               int
+	Stateroot, Checksum string
+	DeploySerial        int
+	Image               string // that it follows, "" if none
+	// Changed: it was not so already.
+	Changed bool
+}
+
+func changeOf(d *ostree.Deployment) Change {
+	c := Change{Index: d.Index(), Stateroot: d.Stateroot(), Checksum: d.Checksum(), DeploySerial: d.DeploySerial(), Changed: true}
+	if ref, err := container.DeploymentImage(d); err == nil && ref != nil {
+		c.Image = ref.String()
+	}
+	return c
+}
+
+// RolledBack is the result of Rollback.
+type RolledBack struct {
+	Next      Change  // what the host boots next
+	Reverted  bool    // a rollback that was queued is none any more: Next is the booted deployment
+	Discarded *Change // what was staged; nil: nothing was
+}
+
+// locked loads the sysroot with its lock held, and calls f.
+func locked(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions, f func(logger *slog.Logger) error) error {
+	if opts == nil {
+		opts = &ChangeOptions{}
+	}
+	unlock, err := container.LockSysroot(ctx, sysroot, opts.Logger)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return f(opts.Logger)
+}
+
+// Rollback makes the rollback deployment the default: the first of the stateroot in boot order that is neither booted nor staged, or, on a
+// sysroot that is not booted, the second. If it is the default already, the booted deployment becomes it again. What is staged
+// is discarded. Changes in /etc since the last boot stay with the deployment that they were made in. It returns ErrNoRollback.
+func Rollback(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions) (*RolledBack, error) {
+	result := &RolledBack{}
+	err := locked(ctx, sysroot, opts, func(logger *slog.Logger) error {
+		given := ""
+		if opts != nil {
+			given = opts.Stateroot
+		}
+		stateroot, err := Stateroot(sysroot, given)
+		if err != nil {
+			return err
+		}
+		to, list, err := rollbackOrder(sysroot, stateroot, result)
+		if err != nil {
+			return err
+		}
+		result.Next = changeOf(to)
+		return write(ctx, sysroot, list, logger)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return result, nil
+}
+
+// rollbackOrder returns the deployment to boot next, and the new boot order.
+func rollbackOrder(sysroot *ostree.Sysroot, stateroot string, result *RolledBack) (*ostree.Deployment, []*ostree.Deployment, error) {
+	booted := sysroot.BootedDeployment()
+	if booted != nil && booted.Stateroot() != stateroot {
+		booted = nil
+	}
+	var all, others []*ostree.Deployment
+	seenBooted := false
+	var to *ostree.Deployment
+	for _, d := range sysroot.Deployments() {
+		if d.IsStaged() {
+			c := changeOf(d)
+			result.Discarded = &c
+			continue
+		}
+		all = append(all, d)
+		switch {
+		case d.Stateroot() != stateroot:
+		case booted != nil && d.Equal(booted):
+			seenBooted = true
+		default:
+			others = append(others, d)
+			if booted != nil && to == nil {
+				to = d
+				result.Reverted = !seenBooted
+			}
+		}
+	}
+	if booted == nil && len(others) > 1 {
+		to = others[1]
+	}
+	if to == nil {
+		return nil, nil, fmt.Errorf("stateroot %q of sysroot %s: %w", stateroot, sysroot.Path(), ErrNoRollback)
+	}
+	if result.Reverted {
+		to = booted
+	}
+	return to, first(to, all), nil
+}
+
+// first returns a boot order with a deployment put in front.
+func first(d *ostree.Deployment, list []*ostree.Deployment) []*ostree.Deployment {
+	order := []*ostree.Deployment{d}
+	for _, other := range list {
+		if !other.Equal(d) {
+			order = append(order, other)
+		}
+	}
+	return order
+}
+
+// write makes list the boot order and removes what is in it no longer.
+func write(ctx context.Context, sysroot *ostree.Sysroot, list []*ostree.Deployment, logger *slog.Logger) error {
+	staged := sysroot.StagedDeployment()
+	// Not libostree's cleanup, which prints to standard output.
+	if err := sysroot.WriteDeployments(ctx, list, &ostree.WriteDeploymentsOptions{NoPostClean: true}); err != nil {
+		return err
+	}
+	if staged != nil && (len(list) == 0 || !list[0].IsStaged()) {
+		if err := container.ClearFinalizationLock(); err != nil {
+			return err
+		}
+	}
+	if err := sysroot.Load(ctx); err != nil {
+		return err
+	}
+	return container.CleanupSysroot(ctx, sysroot, logger)
+}
+
+// at returns the deployment of an index in boot order, from 0; what is staged comes first.
+func at(sysroot *ostree.Sysroot, index int) (*ostree.Deployment, error) {
+	list := sysroot.Deployments()
+	if index < 0 || index >= len(list) {
+		return nil, fmt.Errorf("%w: index %d of %d in sysroot %s", ErrNoDeployment, index, len(list), sysroot.Path())
+	}
+	return list[index], nil
+}
+
+// SetPinned makes deployments, by their index, ones that are kept when new ones come, or no longer. One that is staged is refused
+// (ErrStaged); if any is, nothing is changed. Changed is false for those that were so already.
+func SetPinned(ctx context.Context, sysroot *ostree.Sysroot, indexes []int, pinning ostree.Pinning, opts *ChangeOptions) (changes []Change, err error) {
+	err = locked(ctx, sysroot, opts, func(*slog.Logger) error {
+		list := make([]*ostree.Deployment, len(indexes))
+		for n, index := range indexes {
+			if list[n], err = at(sysroot, index); err != nil {
+				return err
+			}
+			if list[n].IsStaged() {
+				return fmt.Errorf("pin deployment %d (%s): %w", index, name(list[n]), ErrStaged)
+			}
+		}
+		for _, d := range list {
+			c := changeOf(d)
+			c.Changed = d.IsPinned() != bool(pinning)
+			if c.Changed {
+				if err := sysroot.DeploymentSetPinned(ctx, d, pinning); err != nil {
+					return err
+				}
+			}
+			changes = append(changes, c)
+		}
+		return nil
+	})
+	return changes, err
+}
+
+// Undeploy removes a deployment, and what nothing else needs. The booted one (ErrBooted) and a pinned one (ErrPinned) are refused.
+func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
+	err = locked(ctx, sysroot, opts, func(logger *slog.Logger) error {
+		d, err := at(sysroot, index)
+		if err != nil {
+			return err
+		}
+		booted := sysroot.BootedDeployment()
+		switch {
+		case booted != nil && d.Equal(booted):
+			return fmt.Errorf("undeploy deployment %d (%s): %w", index, name(d), ErrBooted)
+		case d.IsPinned():
+			return fmt.Errorf("undeploy deployment %d (%s): %w; unpin it first", index, name(d), ErrPinned)
+		}
+		c = changeOf(d)
+		var list []*ostree.Deployment
+		for n, other := range sysroot.Deployments() {
+			if n != index {
+				list = append(list, other)
+			}
+		}
+		return write(ctx, sysroot, list, logger)
+	})
+	return c, err
+}
+
+// SetDefault makes a deployment the first in boot order. While something is staged it is refused (ErrStaged): that would come before it.
+func SetDefault(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
+	err = locked(ctx, sysroot, opts, func(logger *slog.Logger) error {
+		d, err := at(sysroot, index)
+		if err != nil {
+			return err
+		}
+		if staged := sysroot.StagedDeployment(); staged != nil {
+			return fmt.Errorf("make deployment %d the default: deployment 0 (%s): %w and comes before it at the next boot; undeploy it first", index, name(staged), ErrStaged)
+		}
+		c = changeOf(d)
+		if c.Changed = index != 0; !c.Changed {
+			return nil
+		}
+		return write(ctx, sysroot, first(d, sysroot.Deployments()), logger)
+	})
+	return c, err
+}

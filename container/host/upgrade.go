@@ -1,0 +1,269 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/imageref"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// SoftReboot says whether a new deployment is made the target of the next soft reboot (`systemctl soft-reboot`).
+type SoftReboot string
+
+// Values of SoftReboot.
+const (
+	SoftRebootNone     SoftReboot = ""
+	SoftRebootAuto     SoftReboot = "auto"     // where that is possible
+	SoftRebootRequired SoftReboot = "required" // that it is not possible is an error (ErrSoftReboot, ostree.ErrUnsupported)
+)
+
+// UpgradeOptions are options of Upgrade, Switch, Check and ApplyDownloaded; nil means the default.
+type UpgradeOptions struct {
+	// Stateroot is that of the host; "": see Stateroot.
+	Stateroot string
+	// Tag replaces the tag of the image that is followed, from now on. Only for Upgrade and Check.
+	Tag string
+	// DownloadOnly stages what does not become the default at shutdown before ApplyDownloaded, or an Upgrade without it. Only on a booted
+	// host. Only for Upgrade and Switch.
+	DownloadOnly bool
+	// SoftReboot makes what is staged the target of a soft reboot. It excludes DownloadOnly. Not for Check.
+	SoftReboot SoftReboot
+	// Deploy are the options of importing and deploying. Kargs, TargetImgref, NoImgref, Locked and Unless have no meaning here.
+	Deploy container.DeployOptions
+}
+
+// Outcome is what an Upgrade or Switch did.
+type Outcome string
+
+// Outcomes.
+const (
+	Unchanged     Outcome = "unchanged"     // the image is what is booted, or what an offline sysroot boots next
+	AlreadyStaged Outcome = "alreadyStaged" // it was staged before
+	Staged        Outcome = "staged"        // it becomes the default when the host shuts down
+	Deployed      Outcome = "deployed"      // it is the default
+)
+
+// Upgraded is the result of Upgrade, Switch and ApplyDownloaded.
+type Upgraded struct {
+	Image     imageref.OSTreeImageReference // that is followed from now on
+	Stateroot string
+	State     *container.LayeredImageState
+	Previous  *container.LayeredImageState // of the deployment that was followed; nil: it is not of an image that can be read
+	Outcome   Outcome
+	// Locked: what is staged is not applied at shutdown. LockChanged: it was staged before, and Locked is new.
+	Locked, LockChanged bool
+	SoftReboot          bool // what is staged is the target of the next soft reboot
+	OtherStaged         bool // Unchanged, but something else is staged
+}
+
+// Available is the result of Check.
+type Available struct {
+	Image imageref.OSTreeImageReference
+	// Update is what would be deployed; nil: that is deployed or staged already.
+	Update *container.CachedUpdate
+	// Prepared says what is to be fetched; nil: all of it is in the repository.
+	Prepared *container.PreparedImport
+	Current  *container.LayeredImageState // what is staged or booted now; nil: not an image that can be read
+}
+
+// Target returns the image that Upgrade and Check are about, and the stateroot.
+func Target(sysroot *ostree.Sysroot, opts *UpgradeOptions) (ref imageref.OSTreeImageReference, stateroot string, err error) {
+	opts, stateroot, err = prepare(sysroot, opts)
+	if err != nil {
+		return ref, "", err
+	}
+	_, ref, err = target(sysroot, stateroot, opts)
+	return ref, stateroot, err
+}
+
+// Upgrade deploys the image that the host follows, if there is a new one: staged on a booted host, written at once elsewhere. It returns
+// ErrNoImage if no image is followed, ErrLayered if a new deployment would lose changes of rpm-ostree, and the errors of container.Deploy.
+func Upgrade(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (*Upgraded, error) {
+	opts, stateroot, err := prepare(sysroot, opts)
+	if err != nil {
+		return nil, err
+	}
+	from, ref, err := target(sysroot, stateroot, opts)
+	if err != nil {
+		return nil, err
+	}
+	return update(ctx, sysroot, stateroot, from, ref, opts)
+}
+
+// Switch is Upgrade to another image, which is followed from now on. The host need not follow one before.
+func Switch(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.OSTreeImageReference, opts *UpgradeOptions) (*Upgraded, error) {
+	opts, stateroot, err := prepare(sysroot, opts)
+	if err != nil {
+		return nil, err
+	}
+	return update(ctx, sysroot, stateroot, latest(sysroot, stateroot), ref, opts)
+}
+
+// Check finds out whether there is a new version of the image that the host follows. Manifest and config are fetched, and kept as
+// the cached update of the image; nothing else is changed.
+func Check(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (_ *Available, err error) {
+	opts, stateroot, err := prepare(sysroot, opts)
+	if err != nil {
+		return nil, err
+	}
+	from, ref, err := target(sysroot, stateroot, opts)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := sysroot.Repo() // the sysroot closes it
+	if err != nil {
+		return nil, err
+	}
+	d := &opts.Deploy
+	imp, err := container.NewImporter(repo, ref, &container.ImporterOptions{
+		Registry: d.Registry, RequireBootable: true, Progress: d.Progress, Logger: d.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, imp.Close()) }()
+	prepared, err := imp.Prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a := &Available{Image: ref, Current: stateOf(ctx, repo, from), Prepared: prepared.Ready}
+	update := container.CachedUpdate{}
+	commit := ""
+	if state := prepared.AlreadyPresent; state != nil {
+		commit = state.MergeCommit
+		update.ManifestDigest, update.Manifest, update.Config = state.ManifestDigest, state.Manifest, state.Config
+	} else {
+		update.ManifestDigest, update.Manifest, update.Config = prepared.Ready.ManifestDigest, prepared.Ready.Manifest, prepared.Ready.Config
+	}
+	if isOf(from, a.Current, commit, update.ManifestDigest) {
+		a.Prepared = nil
+		return a, nil
+	}
+	a.Update = &update
+	return a, nil
+}
+
+// prepare checks options and fills in what is not given.
+func prepare(sysroot *ostree.Sysroot, given *UpgradeOptions) (*UpgradeOptions, string, error) {
+	opts := &UpgradeOptions{}
+	if given != nil {
+		*opts = *given
+	}
+	stateroot, err := Stateroot(sysroot, opts.Stateroot)
+	if err != nil {
+		return nil, "", err
+	}
+	booted := sysroot.BootedDeployment() != nil
+	switch {
+	case opts.SoftReboot == SoftRebootRequired && !ostree.Supports(ostree.FeatureSoftReboot):
+		return nil, "", fmt.Errorf("soft reboot: needs libostree 2025.3, have %s: %w", ostree.Version(), ostree.ErrUnsupported)
+	case opts.SoftReboot == SoftRebootRequired && !booted:
+		return nil, "", fmt.Errorf("soft reboot of sysroot %s: %w", sysroot.Path(), ostree.ErrNotBooted)
+	case opts.DownloadOnly && !booted:
+		return nil, "", fmt.Errorf("download only: in sysroot %s a new deployment is not staged: %w", sysroot.Path(), ostree.ErrNotBooted)
+	}
+	return opts, stateroot, nil
+}
+
+// target returns the image to upgrade to, and the deployment that says so.
+func target(sysroot *ostree.Sysroot, stateroot string, opts *UpgradeOptions) (*ostree.Deployment, imageref.OSTreeImageReference, error) {
+	from, ref, err := followed(sysroot, stateroot)
+	if err == nil && opts.Tag != "" {
+		ref.ImgRef, err = ref.ImgRef.WithTag(opts.Tag)
+	}
+	return from, ref, err
+}
+
+func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from *ostree.Deployment, ref imageref.OSTreeImageReference, opts *UpgradeOptions) (*Upgraded, error) {
+	if from != nil {
+		origin, err := from.Origin()
+		if err != nil {
+			return nil, err
+		}
+		if layered(origin) {
+			return nil, fmt.Errorf("deployment %d (%s): %w would be lost: use rpm-ostree, or reset them first", from.Index(), name(from), ErrLayered)
+		}
+	}
+	repo, err := sysroot.Repo() // the sysroot closes it
+	if err != nil {
+		return nil, err
+	}
+	up := &Upgraded{Image: ref, Stateroot: stateroot, Previous: stateOf(ctx, repo, from), Outcome: Deployed}
+	booted := sysroot.BootedDeployment()
+	if booted != nil {
+		up.Outcome, up.Locked = Staged, opts.DownloadOnly
+	}
+	deploy := opts.Deploy
+	deploy.Kargs, deploy.TargetImgref, deploy.NoImgref, deploy.Locked = nil, nil, false, opts.DownloadOnly
+	deploy.Unless = func(state *container.LayeredImageState) (bool, error) {
+		now := latest(sysroot, stateroot) // which may be another one than when it was not locked
+		if (now == nil) != (from == nil) || now != nil && !now.Equal(from) {
+			return false, fmt.Errorf("stateroot %q of sysroot %s: another process changed what it follows meanwhile; try again", stateroot, sysroot.Path())
+		}
+		follows, err := follows(ctx, repo, now, ref, state)
+		if err != nil || now == nil {
+			return false, err
+		}
+		if follows && now.IsStaged() {
+			up.Outcome = AlreadyStaged
+			up.LockChanged = container.FinalizationLocked(now) != opts.DownloadOnly
+			return true, container.SetFinalizationLock(ctx, sysroot, opts.DownloadOnly)
+		}
+		if !follows && now.IsStaged() && booted != nil { // what is staged is of no use any more, but that is not for us to say
+			follows, err = isBootedImage(ctx, repo, booted, stateroot, ref, state)
+			up.OtherStaged = follows
+		}
+		if follows {
+			up.Outcome, up.Locked = Unchanged, false
+		}
+		return follows, err
+	}
+	if up.State, err = container.Deploy(ctx, sysroot, stateroot, ref, &deploy); err != nil {
+		return nil, err
+	}
+	if up.Outcome == Staged || up.Outcome == AlreadyStaged {
+		up.SoftReboot, err = softReboot(ctx, sysroot, opts)
+	}
+	return up, err
+}
+
+func isBootedImage(ctx context.Context, repo *ostree.Repo, booted *ostree.Deployment, stateroot string, ref imageref.OSTreeImageReference, state *container.LayeredImageState) (bool, error) {
+	if booted.Stateroot() != stateroot {
+		return false, nil
+	}
+	return follows(ctx, repo, booted, ref, state)
+}
+
+// follows reports whether a deployment is of an image and names it in its origin.
+func follows(ctx context.Context, repo *ostree.Repo, d *ostree.Deployment, ref imageref.OSTreeImageReference, state *container.LayeredImageState) (bool, error) {
+	if d == nil {
+		return false, nil
+	}
+	have, err := container.DeploymentImage(d)
+	if err != nil || have == nil || *have != ref {
+		return false, ctx.Err() // an origin that cannot be read is replaced
+	}
+	return isOf(d, stateOf(ctx, repo, d), state.MergeCommit, state.ManifestDigest), ctx.Err()
+}
+
+// isOf reports whether a deployment, whose state may be nil, is of an image.
+func isOf(d *ostree.Deployment, state *container.LayeredImageState, commit string, manifest digest.Digest) bool {
+	return d.Checksum() == commit || state != nil && state.ManifestDigest == manifest
+}
+
+// stateOf returns what is known of the image of a deployment, nil if nothing is.
+func stateOf(ctx context.Context, repo *ostree.Repo, d *ostree.Deployment) *container.LayeredImageState {
+	if d == nil {
+		return nil
+	}
+	state, err := container.QueryMergeCommit(ctx, repo, d.Checksum())
+	if err != nil {
+		return nil
+	}
+	return state
+}
