@@ -99,10 +99,18 @@ func (i *Image) startBlob(ctx context.Context, kind string, desc ocispec.Descrip
 		if err == nil {
 			return b, nil
 		}
-		if !b.retry(err) && !b.elsewhere(err) {
+		if !b.goOn(err) {
 			return b, err
 		}
 	}
+}
+
+// goOn reports whether to connect again after err, to the same source or to another.
+func (b *blobReader) goOn(err error) bool {
+	if errors.Is(err, ErrStalled) && b.elsewhere(err) { // to wait as long once more is for those who have nothing else
+		return true
+	}
+	return b.retry(err) || b.elsewhere(err)
 }
 
 // retry reports whether to connect again after err. It waits, or sees to a new token.
@@ -242,7 +250,7 @@ func (b *blobReader) read(p []byte) (int, error) {
 			err := b.lost
 			b.lost = nil
 			_ = b.disconnect() // it is broken already
-			if !b.retry(err) && !b.elsewhere(err) {
+			if !b.goOn(err) {
 				return 0, err
 			}
 			if err := b.connect(); err != nil {

@@ -59,6 +59,13 @@ func TestRegistriesConf(t *testing.T) {
 		}
 		return nil
 	})
+	stalled := testimage.NewRegistry(t, dir)
+	stalled.SetFault(func(r testimage.Request) *testimage.Fault {
+		if r.Ref == w.Manifest.Layers[0].Digest.String() {
+			return &testimage.Fault{Stall: true, Drop: 5}
+		}
+		return nil
+	})
 	conf := fmt.Sprintf(`
 unqualified-search-registries = ["example.invalid"]
 short-name-mode = "permissive"
@@ -128,6 +135,14 @@ location = "%[6]s"
 insecure = true
 
 [[registry]]
+prefix = "stalledmirror.invalid"
+location = "%[2]s"
+insecure = true
+[[registry.mirror]]
+location = "%[7]s"
+insecure = true
+
+[[registry]]
 prefix = "noblobs.invalid"
 location = "%[4]s"
 insecure = true
@@ -137,7 +152,7 @@ insecure = true
 [[registry.mirror]]
 location = "%[4]s/again"
 insecure = true
-`, host, good.Host(), broken.Host(), onlyManifest.Host(), testimage.NewRegistry(t, dir).Host(), cut.Host())
+`, host, good.Host(), broken.Host(), onlyManifest.Host(), testimage.NewRegistry(t, dir).Host(), cut.Host(), stalled.Host())
 	opts := func(t *testing.T) *registry.Options {
 		o := options(t)
 		o.InsecureSkipTLSVerify = false
@@ -166,15 +181,24 @@ insecure = true
 		})
 	}
 	// containers/image takes all from the mirror that has the manifest; what it lacks comes from the next place.
-	for name, mirror := range map[string]*testimage.Registry{"a mirror without the blobs": onlyManifest, "a mirror that breaks off": cut} {
+	for name, host := range map[string]string{
+		"a mirror without the blobs": "halfmirror", "a mirror that breaks off": "cutmirror", "a mirror that stalls": "stalledmirror",
+	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shared, good := good.Host(), testimage.NewRegistry(t, dir)
 			var log strings.Builder
 			o := opts(t)
+			o.StallTimeout, o.Retry.Attempts = 300*time.Millisecond, 4
 			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
-			good.Reset()
-			checkImage(t, openImage(t, "docker://"+map[bool]string{true: "halfmirror", false: "cutmirror"}[mirror == onlyManifest]+".invalid/os:v1", o), w)
+			require.NoError(t, os.WriteFile(o.RegistriesConf, []byte(strings.ReplaceAll(conf, shared, good.Host())), 0o600))
+			checkImage(t, openImage(t, "docker://"+host+".invalid/os:v1", o), w)
+			if host == "stalledmirror" {
+				assert.Equal(t, 1, stalled.Requests("blob", w.Manifest.Layers[0].Digest.String()), "it is not waited for again")
+			}
 			assert.Contains(t, log.String(), "taking blobs from another source")
 			assert.Equal(t, 1, good.Requests("blob", w.Manifest.Layers[0].Digest.String()))
+			assert.Equal(t, 1, strings.Count(log.String(), "taking blobs from another source"), "the mirror is not the next place")
 			left, err := filepath.Glob(filepath.Join(o.TempDir, "ostree-container-*"))
 			require.NoError(t, err)
 			assert.Empty(t, left)

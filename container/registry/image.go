@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containers/image/v5/image"
@@ -211,7 +212,8 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 		err = i.dropped(w.cause(err))
 		w.close()
 	}()
-	src, err := name.NewImageSource(w.ctx, sys)
+	var host atomic.Value
+	src, err := name.NewImageSource(answering(w.ctx, &host), sys)
 	if err != nil { // src may then hold a nil pointer, which is not nil
 		return tooLarge(err)
 	}
@@ -219,9 +221,11 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 	if i.Ref.ImgRef.Transport == imageref.TransportRegistry {
 		i.reopen = func(ctx context.Context) (types.ImageSource, error) { return name.NewImageSource(ctx, sys) }
 		i.name, i.sys = name, sys
-		if i.places, err = places(name, sys); err != nil {
+		all, err := places(name, sys)
+		if err != nil {
 			return err
 		}
+		i.places = unasked(all, &host)
 	}
 	top := image.UnparsedInstance(i.src, nil)
 	doc, err := i.document(w.ctx, top, nil)

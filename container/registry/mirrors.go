@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/containers/image/v5/docker"
 	"github.com/containers/image/v5/docker/reference"
@@ -40,6 +42,23 @@ func places(name types.ImageReference, sys *types.SystemContext) ([]place, error
 	return all, nil
 }
 
+// answering notes the host, with its port, that was asked last in requests with the context.
+func answering(ctx context.Context, host *atomic.Value) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(hostPort string) { host.Store(hostPort) }})
+}
+
+// unasked leaves out the places up to the one that gave the manifest: those before it have not got it. containers/image does not say
+// which one it was; where the host does not tell, as behind a proxy, all are left.
+func unasked(all []place, host *atomic.Value) []place {
+	last, _ := host.Load().(string)
+	for n, p := range all {
+		if at, _, _ := strings.Cut(p.location, "/"); last == at || last == at+":443" || last == at+":80" {
+			return all[n+1:]
+		}
+	}
+	return all
+}
+
 // open opens the image at one place, by the digest of the manifest that is known. The accounts and certificates are those that
 // containers/image would use there: it is told by a registries.conf that has no other place.
 func (p place) open(ctx context.Context, image *Image, name types.ImageReference, sys *types.SystemContext) (_ types.ImageSource, err error) {
@@ -59,7 +78,10 @@ func (p place) open(ctx context.Context, image *Image, name types.ImageReference
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(dir))
+		sysregistriesv2.InvalidateCache() // it would keep what was in each such directory for ever; a source asks only while it is made
+	}()
 	conf, empty := filepath.Join(dir, "registries.conf"), filepath.Join(dir, "registries.conf.d")
 	helpers, err := sysregistriesv2.CredentialHelpers(sys)
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 // Retry says how often something that may pass is tried. It applies to registries:
 // other sources give no such errors. A status of 429 is not tried again here:
 // containers/image has done that, five times, waiting as Retry-After says (at most
-// a minute) or 2, 4, 8 and 16 seconds. A stall is tried again once.
+// a minute) or 2, 4, 8 and 16 seconds. A stall is tried again once; that of a mirror
+// leads to the next one at once.
 type Retry struct {
 	// Attempts is the number of tries in all; zero means 4, 1 means no retries. For
 	// the body of one layer, this many connections are made at most; those with
