@@ -157,7 +157,7 @@ func (c *copier) prefix(ctx context.Context, xx byte, objects []objectKey) (err 
 		case link == objstore.Present:
 			present++
 		case link == objstore.NotLinked:
-			if err := c.single(ctx, o); err != nil {
+			if err := c.unlinked(ctx, o); err != nil {
 				return err
 			}
 		case o.typ == ostree.ObjectFile:
@@ -178,21 +178,42 @@ func (c *copier) check(ctx context.Context, o objectKey) error {
 	return nil
 }
 
-// single takes over an object that is not linked by this program.
+// single takes over an object of a prefix that cannot be linked as a whole.
 func (c *copier) single(ctx context.Context, o objectKey) error {
-	if present, err := c.index.Has(ctx, o.typ, o.sum); err != nil || present {
-		c.present.Add(1)
+	if present, err := c.has(ctx, o); err != nil || present {
 		return err
 	}
+	if err := c.check(ctx, o); err != nil {
+		return err
+	}
+	return c.take(ctx, o)
+}
+
+// unlinked takes over an object that was checked and could not be linked.
+func (c *copier) unlinked(ctx context.Context, o objectKey) error {
+	if present, err := c.has(ctx, o); err != nil || present {
+		return err
+	}
+	return c.take(ctx, o)
+}
+
+// has reports whether the destination has an object, and counts it if so.
+func (c *copier) has(ctx context.Context, o objectKey) (bool, error) {
+	present, err := c.index.Has(ctx, o.typ, o.sum)
+	if err == nil && present {
+		c.present.Add(1)
+	}
+	return present, err
+}
+
+// take takes over an object that the destination has not.
+func (c *copier) take(ctx context.Context, o objectKey) error {
 	if o.typ != ostree.ObjectFile {
 		data, err := c.load(ctx, o.typ, o.sum, nil)
 		if err != nil {
 			return err
 		}
 		_, err = c.store.Metadata(ctx, o.typ, o.sum, data)
-		return err
-	}
-	if err := c.check(ctx, o); err != nil {
 		return err
 	}
 	switch link, err := c.linker.File(ctx, o.sum); {

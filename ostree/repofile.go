@@ -183,9 +183,11 @@ func (t *Tree) Repo() (r *Repo) {
 	}
 	defer t.h.release()
 	p := unsafe.Pointer(C.ostree_repo_file_get_repo(t.file()))
-	if t.repo.h.acquire() == p {
+	if open := t.repo.h.acquire(); open != nil {
 		t.repo.h.release()
-		return t.repo
+		if open == p {
+			return t.repo
+		}
 	}
 	return wrapRepo((*C.OstreeRepo)(C.g_object_ref(C.gpointer(p)))) // the other was closed
 }
