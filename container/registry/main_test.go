@@ -1,14 +1,9 @@
 package registry_test
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -113,38 +108,7 @@ func sample(extra ...testimage.Layer) testimage.Image {
 
 // dockerRegistry starts Debian's docker-registry.
 func dockerRegistry(t testing.TB, auth string) (host string) {
-	t.Helper()
-	testimage.NeedTool(t, "docker-registry")
-	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	host = l.Addr().String()
-	require.NoError(t, l.Close())
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage:\n  filesystem: {rootdirectory: %s/data}\nhttp: {addr: %s}\n", dir, host)
-	if auth != "" {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "htpasswd"), []byte(auth), 0o600))
-		config += fmt.Sprintf("auth:\n  htpasswd: {realm: test, path: %s/htpasswd}\n", dir)
-	}
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.yml"), []byte(config), 0o600))
-	cmd := exec.Command("docker-registry", "serve", filepath.Join(dir, "config.yml"))
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Log(out.String())
-		}
-	})
-	require.Eventually(t, func() bool {
-		res, err := http.Get("http://" + host + "/v2/")
-		if err == nil {
-			res.Body.Close()
-		}
-		return err == nil
-	}, 20*time.Second, 20*time.Millisecond)
-	return host
+	return testimage.DockerRegistry(t, auth)
 }
 
 // skopeo runs "skopeo copy".
