@@ -39,7 +39,7 @@ type CopyResult struct {
 // Copy takes an image, all its layers and their detached metadata from one repository to another, which may be of another mode:
 // the commits are the same. On one file system, objects that both keep in the same form become hardlinks if one user owns both
 // repositories; they are believed as the source is, all else is verified. The refs of the layers, then that of the image, are set when everything is in place. A cached
-// update goes along; detached metadata that the destination has under other keys stays.
+// update goes along, as do the blobs of an image that was imported with KeepBlobs; detached metadata that the destination has under other keys stays.
 //
 // Where prunes run in other goroutines, src and dst should not be the Repo that those use; see the package documentation.
 //
@@ -97,6 +97,9 @@ func Copy(ctx context.Context, src *ostree.Repo, ref imageref.ImageReference, ds
 	done := (&progress{emit: opts.Progress}).phase(PhaseCopy)
 	c := &copier{src: src, dst: dst, store: store, index: store.Index(), verify: opts.Verify}
 	if err := c.copy(ctx, commits); err != nil {
+		return nil, err
+	}
+	if err := copyKept(ctx, src, dst, state.ManifestDigest, opts.Verify); err != nil {
 		return nil, err
 	}
 	if err := setRefs(ctx, dst, layers); err != nil {

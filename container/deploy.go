@@ -39,9 +39,9 @@ type DeployOptions struct {
 	// Unless is called once the image is in the repository, while the lock of the sysroot is held; true: no deployment is made of it.
 	// Nil: one is made, also of an image that is deployed already.
 	Unless func(*LayeredImageState) (bool, error)
-	// Strict, IgnoreSpace and Jobs are those of ImporterOptions.
-	Strict, IgnoreSpace bool
-	Jobs                int
+	// Strict, IgnoreSpace, KeepBlobs and Jobs are those of ImporterOptions.
+	Strict, IgnoreSpace, KeepBlobs bool
+	Jobs                           int
 	// Progress is called with one event at a time; nil: not at all.
 	Progress func(Event)
 	// Logger gets what is of interest but no error; nil: silent.
@@ -178,7 +178,7 @@ func pruneAfterDeploy(ctx context.Context, sysroot *ostree.Sysroot, logger *slog
 func importFor(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, ref imageref.OSTreeImageReference, opts *DeployOptions) (_ *LayeredImageState, err error) {
 	imp, err := NewImporter(repo, ref, &ImporterOptions{
 		Registry: opts.Registry, Target: opts.TargetImgref, NoImgref: opts.NoImgref, RequireBootable: true, Strict: opts.Strict,
-		IgnoreSpace: opts.IgnoreSpace, Jobs: opts.Jobs, KeepCommits: deployedCommits(sysroot), Progress: opts.Progress, Logger: opts.Logger,
+		IgnoreSpace: opts.IgnoreSpace, KeepBlobs: opts.KeepBlobs, Jobs: opts.Jobs, KeepCommits: deployedCommits(sysroot), Progress: opts.Progress, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("Creating importer: %w", err) //nolint:staticcheck // the reference's text

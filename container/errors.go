@@ -28,6 +28,8 @@ var (
 	ErrIncomplete = errors.New("incomplete commit")
 	// ErrUnreadableImage: the repository has a ref of an image that cannot be understood, so nothing is collected.
 	ErrUnreadableImage = errors.New("unreadable image")
+	// ErrDigestChanged: the image would not have the digest that it should.
+	ErrDigestChanged = errors.New("the digest would change")
 	// ErrNoStateroot: the sysroot has no such stateroot.
 	ErrNoStateroot = errors.New("no such stateroot")
 )

@@ -188,8 +188,12 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = blob.Close() }() // what counts was verified by then
-	source := &countingReader{r: blob, counter: &byteCounter{progress: f.progress, layer: *l, size: f.image.Layers[l.Index].BlobSize}}
+	kept, err := f.keep(ctx, blob, l)
+	if err != nil {
+		return "", errors.Join(err, blob.Close())
+	}
+	defer func() { _ = kept.Close() }() // what counts was verified by then
+	source := &countingReader{r: kept, counter: &byteCounter{progress: f.progress, layer: *l, size: f.image.Layers[l.Index].BlobSize}}
 	plain, err := compress.NewReader(source)
 	if err != nil {
 		return "", f.blame(source, cancel, err)
@@ -219,6 +223,9 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	}
 	if got := digest.NewDigestFromEncoded(digest.SHA256, object.Checksum(hash.Sum()).String()); l.DiffID != "" && got != l.DiffID {
 		return "", fmt.Errorf("%w: the config says %s, the layer has %s", ErrDiffID, l.DiffID, got)
+	}
+	if err := kept.commit(); err != nil {
+		return "", err
 	}
 	if c == nil { // the commit of an ostree base, see finishBase
 		return f.commit.Checksum.String(), nil

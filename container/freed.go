@@ -40,11 +40,12 @@ func (p *Pruned) measureLocked(ctx context.Context, sysroot *ostree.Sysroot, rep
 	for _, image := range p.Freed {
 		gone[image.ref] = true
 	}
-	layers, err := unusedLayers(ctx, repo, gone, opts)
+	found, err := findUnused(ctx, repo, gone, opts)
 	if err != nil {
 		return err
 	}
-	p.Layers = len(layers)
+	p.count(found)
+	layers := found.layers
 	refs, err := repo.ListRefs(ctx, "")
 	if err != nil {
 		return fmt.Errorf("list refs: %w", err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
+	"github.com/ostree-container/ostree-container/container/internal/ocidir"
 	"github.com/ostree-container/ostree-container/container/registry"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -40,6 +41,10 @@ type ImporterOptions struct {
 	Strict bool
 	// IgnoreSpace fetches even if the compressed layers alone do not fit.
 	IgnoreSpace bool
+	// KeepBlobs keeps manifest, config and layers as they were fetched, beside the commits, until their layers are collected: Reexport
+	// then gives the image with its digest. Layers whose blobs are not kept yet are fetched again. A containers-storage has none, and
+	// encrypted layers are not kept (ostree.ErrUnsupported).
+	KeepBlobs bool
 	// Jobs is how many layers are worked on at once; 0: 6.
 	Jobs int
 	// KeepCommits are merge commits whose layers are not collected, 64 hex digits each.
@@ -62,7 +67,8 @@ type Importer struct {
 	image    *registry.Image
 	progress *progress
 
-	noLayerRefs bool // see Unencapsulate
+	noLayerRefs bool        // see Unencapsulate
+	kept        *ocidir.Dir // nil: blobs are not kept; open while an import runs
 }
 
 // NewImporter checks that the image can be kept in the repository; nothing is fetched. The caller keeps repo open until Close.
@@ -188,7 +194,7 @@ func (i *Importer) Import(ctx context.Context, p *PreparedImport) (_ *LayeredIma
 	return state, nil
 }
 
-func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *PreparedImport) (*LayeredImageState, error) {
+func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *PreparedImport) (_ *LayeredImageState, err error) {
 	// What Prepare saw may have been collected since; from here on the repository is locked against that.
 	if err := i.findLayers(ctx, p.Layers); err != nil {
 		return nil, err
@@ -201,6 +207,15 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 	}
 	if err := i.checkSpace(ctx, p); err != nil {
 		return nil, err
+	}
+	if i.opts.KeepBlobs {
+		if i.kept, err = createKept(i.repo); err != nil {
+			return nil, err
+		}
+		defer func() {
+			err = errors.Join(err, i.kept.Close())
+			i.kept = nil
+		}()
 	}
 	state := &LayeredImageState{ManifestDigest: p.ManifestDigest, Manifest: p.Manifest, Config: p.Config, Filtered: map[string]map[string]uint32{}}
 	done := i.progress.phase(PhaseImport)
@@ -216,6 +231,9 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 	merge, err := i.merge(ctx, store, p)
 	if err != nil {
 		return nil, fmt.Errorf("merge layers of %s: %w", i.ref.ImgRef, err)
+	}
+	if err := i.keepDocuments(ctx); err != nil {
+		return nil, err
 	}
 	state.BaseCommit = p.Layers[0].Commit
 	if !i.opts.NoImgref {
@@ -295,7 +313,8 @@ func (i *Importer) collect(ctx context.Context, state *LayeredImageState) {
 			return 0, fmt.Errorf("lock repository %s: %w", i.repo.Path(), err)
 		}
 		defer func() { err = errors.Join(err, lock.Unlock()) }()
-		return gcImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: keep})
+		gone, err := gcImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: keep})
+		return len(gone.layers), err
 	}()
 	if err != nil {
 		i.opts.Logger.Warn("unused layers were not collected", "repository", i.repo.Path(), "error", err)

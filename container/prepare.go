@@ -48,12 +48,18 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	// What is stored may have come there without the signature that the policy asks for now, so the policy is asked again. If it wants
 	// to see the image, that has to be fetched.
 	stored := previous != nil && isDigest(i.ref, previous)
+	kept := true
+	if previous != nil {
+		if kept, err = i.keeps(previous); err != nil {
+			return nil, err
+		}
+	}
 	unseen, err := registry.AcceptsUnseen(ctx, i.ref, &options)
 	switch {
 	case !stored: // Open reports what is wrong with the policy
 	case err != nil:
 		return nil, fmt.Errorf("%s is stored, but may not be used: %w", i.target, err)
-	case unseen:
+	case unseen && kept:
 		return i.present(ctx, previous)
 	}
 	if i.image, err = registry.Open(ctx, i.ref, &options); err != nil {
@@ -69,7 +75,7 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 		if current && !unseen && previous.ManifestDigest != i.image.ManifestDigest {
 			current = slices.EqualFunc(previous.Manifest.Layers, i.image.Manifest.Layers, sameBlob)
 		}
-		if current {
+		if current && kept {
 			return i.present(ctx, previous)
 		}
 	}
@@ -85,10 +91,10 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	if p.Layers, err = parseLayout(p.Manifest, p.Config, i.image.Layers); err != nil {
 		return nil, err
 	}
-	if err := i.checkVerifiable(p.Layers); err != nil {
+	if err := errors.Join(i.checkVerifiable(p.Layers), i.checkKeepable()); err != nil {
 		return nil, err
 	}
-	if previous != nil {
+	if previous != nil && previous.ManifestDigest != p.ManifestDigest { // else only its blobs are missing
 		update := &CachedUpdate{ManifestDigest: p.ManifestDigest, Manifest: p.Manifest, Config: p.Config}
 		if err := writeCachedUpdate(ctx, i.repo, previous.MergeCommit, update); err != nil {
 			return nil, fmt.Errorf("note the update of %s: %w", i.target, err)
@@ -153,7 +159,7 @@ func (i *Importer) findLayers(ctx context.Context, layers []LayerState) error {
 			return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
 		}
 	}
-	return nil
+	return i.forgetUnkept(layers)
 }
 
 // fits reports whether a commit found for a layer is one of the layer's kind and, where it says so itself, of its diff_id. A ref names
@@ -194,7 +200,7 @@ func (i *Importer) commitsByDiffID(ctx context.Context) (map[diffKey]string, err
 		return nil, err
 	}
 	known := map[diffKey]string{}
-	collect := func(_ string, manifest *ocispec.Manifest, config *ocispec.Image) error {
+	collect := func(_ string, _ digest.Digest, manifest *ocispec.Manifest, config *ocispec.Image) error {
 		ids := diffIDs(manifest, config)
 		layers := make([]registry.Layer, len(ids))
 		for n := range ids {

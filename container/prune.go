@@ -38,12 +38,17 @@ type Pruned struct {
 	Images  int
 	Layers  int
 	Objects int
-	Bytes   uint64       // size of the removed objects
-	Freed   []FreedImage // the images, with PruneOptions.Sizes or DryRun
+	Bytes   uint64 // size of the removed objects
+	// Blobs and BlobBytes are number and size of the blobs that were kept (ImporterOptions.KeepBlobs).
+	Blobs     int
+	BlobBytes uint64
+	Freed     []FreedImage // the images, with PruneOptions.Sizes or DryRun
 }
 
 // IsEmpty reports whether nothing was removed.
-func (p *Pruned) IsEmpty() bool { return p.Images == 0 && p.Layers == 0 && p.Objects == 0 }
+func (p *Pruned) IsEmpty() bool {
+	return p.Images == 0 && p.Layers == 0 && p.Objects == 0 && p.Blobs == 0
+}
 
 // MissingImagesError names images that were to be removed and do not exist. It wraps ErrNoSuchImage.
 type MissingImagesError struct{ Images []imageref.ImageReference }
@@ -84,39 +89,51 @@ func RemoveImages(ctx context.Context, repo *ostree.Repo, images []imageref.Imag
 	return removed, nil
 }
 
-// GCImageLayers removes the refs of layers that no image and no protected commit needs, and returns how many. If an image cannot
+// GCImageLayers removes the refs of layers that no image and no protected commit needs, and the blobs kept of them, and returns how many
+// layers. If an image cannot
 // be understood nothing is removed, and the error, which wraps ErrUnreadableImage, names its ref. It waits for imports into the
 // repository to end (ostree.ErrWouldBlock after core.lock-timeout-secs), those with the same Repo too: the caller must hold no lock of
 // the repository. Objects stay until ostree.Repo.Prune.
-func GCImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (n int, err error) {
+func GCImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (int, error) {
 	if opts == nil {
 		opts = &PruneOptions{}
 	}
+	gone, err := collectUnused(ctx, repo, opts)
+	return len(gone.layers), err
+}
+
+// collectUnused is GCImageLayers, and says what it removed.
+func collectUnused(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (gone unused, err error) {
 	locked := false
 	err = exclusively(ctx, repo, func(own *ostree.Repo) error {
 		locked = true
-		n, err = gcImageLayers(ctx, own, opts)
+		gone, err = gcImageLayers(ctx, own, opts)
 		return err
 	})
 	if err != nil && !locked {
 		err = fmt.Errorf("Pruning image layers: %w", err) //nolint:staticcheck // the reference's text
 	}
-	return n, err
+	return gone, err
 }
 
-// gcImageLayers is GCImageLayers for who holds the exclusive lock.
-func gcImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (n int, err error) {
-	unused, err := unusedLayers(ctx, repo, nil, opts)
+// gcImageLayers is collectUnused for who holds the exclusive lock.
+func gcImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (gone unused, err error) {
+	found, err := findUnused(ctx, repo, nil, opts)
 	if err != nil || opts.DryRun {
-		return len(unused), err
+		return found, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(unused)) {
+	gone.layers = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(found.layers)) {
 		if err := repo.SetRefImmediate(ctx, "", name, ""); err != nil {
-			return n, fmt.Errorf("remove ref %s: %w", name, err)
+			return gone, fmt.Errorf("remove ref %s: %w", name, err)
 		}
-		n++
+		gone.layers[name] = found.layers[name]
 	}
-	return n, nil
+	if err := removeKept(repo, found.blobs); err != nil {
+		return gone, err
+	}
+	gone.blobs = found.blobs
+	return gone, nil
 }
 
 // systemDeployments are the commits deployed from the booted host's own repository; a staged deployment has no ref yet. Other
@@ -138,47 +155,58 @@ func systemDeployments(ctx context.Context, repo *ostree.Repo) (commits []string
 	return deployedCommits(sysroot), nil
 }
 
-// unusedLayers returns the refs of layers that nothing needs, with their commits; images in gone, by ref, are as if they were removed.
-func unusedLayers(ctx context.Context, repo *ostree.Repo, gone map[string]bool, opts *PruneOptions) (map[string]string, error) {
+// unused is what nothing needs.
+type unused struct {
+	layers map[string]string // their refs, with the commits
+	blobs  map[string]int64  // names of what is kept of them, with the sizes in bytes
+}
+
+// findUnused returns the layers that nothing needs; images in gone, by ref, are as if they were removed.
+func findUnused(ctx context.Context, repo *ostree.Repo, gone map[string]bool, opts *PruneOptions) (found unused, err error) {
 	keep, err := systemDeployments(ctx, repo)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
-	needed, err := neededLayers(ctx, repo, gone, append(keep, opts.KeepCommits...))
+	stays, err := findNeeded(ctx, repo, gone, append(keep, opts.KeepCommits...))
 	if err != nil {
-		return nil, fmt.Errorf("Pruning image layers: %w", err) //nolint:staticcheck // the reference's text
+		return found, fmt.Errorf("Pruning image layers: %w", err) //nolint:staticcheck // the reference's text
 	}
 	layers, err := listRefs(ctx, repo, layerPrefix)
 	if err != nil {
-		return nil, err
+		return found, err
 	}
 	for name := range layers {
 		text, err := imageref.UnescapeRef(layerPrefix, name)
 		if err != nil { // before anything is removed
-			return nil, fmt.Errorf("Pruning image layers: ref %s: %w", name, err) //nolint:staticcheck // the reference's text
+			return found, fmt.Errorf("Pruning image layers: ref %s: %w", name, err) //nolint:staticcheck // the reference's text
 		}
-		if needed[digest.Digest(text)] {
+		if stays.layers[digest.Digest(text)] {
 			delete(layers, name)
 		}
 	}
-	return layers, nil
+	blobs, err := unusedKept(repo, stays)
+	return unused{layers, blobs}, err
 }
 
-// neededLayers returns the digests of all layers that images, deployments, protected commits and the given ones need.
-func neededLayers(ctx context.Context, repo *ostree.Repo, gone map[string]bool, keep []string) (map[digest.Digest]bool, error) {
-	needed := map[digest.Digest]bool{}
-	err := protectedImages(ctx, repo, gone, keep, func(_ string, manifest *ocispec.Manifest, _ *ocispec.Image) error {
+// needed are digests of what must stay.
+type needed struct{ layers, manifests map[digest.Digest]bool }
+
+// findNeeded returns what all images, deployments, protected commits and the given ones need.
+func findNeeded(ctx context.Context, repo *ostree.Repo, gone map[string]bool, keep []string) (needed, error) {
+	n := needed{map[digest.Digest]bool{}, map[digest.Digest]bool{}}
+	err := protectedImages(ctx, repo, gone, keep, func(_ string, id digest.Digest, manifest *ocispec.Manifest, _ *ocispec.Image) error {
+		n.manifests[id] = true
 		for _, l := range manifest.Layers {
-			needed[l.Digest] = true
+			n.layers[l.Digest] = true
 		}
 		return nil
 	})
-	return needed, err
+	return n, err
 }
 
 // protectedImages calls visit for every image whose layers must stay. An image that cannot be read is an error.
 func protectedImages(ctx context.Context, repo *ostree.Repo, gone map[string]bool, keep []string,
-	visit func(from string, manifest *ocispec.Manifest, config *ocispec.Image) error,
+	visit func(from string, id digest.Digest, manifest *ocispec.Manifest, config *ocispec.Image) error,
 ) error {
 	images, err := listImageRefs(ctx, repo)
 	if err != nil {
@@ -218,7 +246,7 @@ func protectedImages(ctx context.Context, repo *ostree.Repo, gone map[string]boo
 
 // visitImage reads the manifest and config in a commit. A commit that is no image is an error only where an image is expected.
 func visitImage(ctx context.Context, repo *ostree.Repo, from, checksum string, expected bool,
-	visit func(from string, manifest *ocispec.Manifest, config *ocispec.Image) error,
+	visit func(from string, id digest.Digest, manifest *ocispec.Manifest, config *ocispec.Image) error,
 ) error {
 	fail := func(err error) error { return fmt.Errorf("%w: %s: %w", ErrUnreadableImage, from, err) }
 	commit, _, err := repo.LoadCommit(ctx, checksum)
@@ -232,7 +260,7 @@ func visitImage(ctx context.Context, repo *ostree.Repo, from, checksum string, e
 			return nil
 		}
 	}
-	manifest, _, err := manifestOf(commit)
+	manifest, id, err := manifestOf(commit)
 	if err != nil {
 		return fail(err)
 	}
@@ -240,7 +268,7 @@ func visitImage(ctx context.Context, repo *ostree.Repo, from, checksum string, e
 	if err != nil {
 		return fail(err)
 	}
-	return visit(from, manifest, config)
+	return visit(from, id, manifest, config)
 }
 
 // RemoveUndeployedImages removes all images that are not the origin of a deployment, booted, staged or other, and returns them,
@@ -342,9 +370,11 @@ func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (re
 		if _, err := RemoveImages(ctx, repo, namesOf(gone)); err != nil {
 			return nil, err
 		}
-		if result.Layers, err = GCImageLayers(ctx, repo, &keep); err != nil {
+		collected, err := collectUnused(ctx, repo, &keep)
+		if err != nil {
 			return nil, err
 		}
+		result.count(collected)
 		stats, err := pruneObjects(ctx, sysroot, repo, opts.KeepCommits)
 		if err != nil {
 			return nil, err

@@ -24,10 +24,14 @@ const (
 
 // ReexportOptions are options of Reexport; nil means the default.
 type ReexportOptions struct {
-	// Compression of the layers; zero: gzip, and none for what is kept uncompressed (docker-archive, docker-daemon).
+	// Compression of the layers; zero: the blobs that were kept (see ImporterOptions.KeepBlobs), else gzip, and none for what is kept
+	// uncompressed (docker-archive, docker-daemon).
 	Compression Compression
 	// Level is 1 to 9 for gzip, 1 to 19 for zstd; 0: 6 and 3, for containers-storage gzip's 1.
 	Level int
+	// PreserveDigests makes it an error, ErrDigestChanged, if the manifest at the destination would not have the digest that the image was
+	// pulled with. Nothing is written there then.
+	PreserveDigests bool
 	// Jobs is how many layers are made at once; 0: one each processor.
 	Jobs int
 	// Push holds credentials and TLS settings of the destination; nil: those of podman and docker.
@@ -44,9 +48,13 @@ type ReexportOptions struct {
 // What the repository does not keep, such as times and the order of members, is not that of the original: where that matters the
 // digests differ. An image that was made by Reexport or Encapsulate with the same options comes out with the same digest.
 //
+// An image that was imported with KeepBlobs is written as it was fetched, if Compression and Level are zero: manifest, config and layers,
+// each compared with its digest. A docker manifest becomes one of OCI where nothing else can be (oci, oci-archive); docker-archive and
+// docker-daemon keep no manifest.
+//
 // An "oci:" directory is made if it is missing; with a tag the image is added, without it becomes the only one.
 //
-// It returns ErrNoSuchImage, ErrLayout and ErrIncomplete, and the errors of registry.Push.
+// It returns ErrNoSuchImage, ErrLayout, ErrIncomplete and ErrDigestChanged, and the errors of registry.Push.
 func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageReference, opts *ReexportOptions) (_ digest.Digest, err error) {
 	if opts == nil {
 		opts = &ReexportOptions{}
@@ -70,6 +78,23 @@ func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageRe
 	state, err := QueryImage(ctx, repo, ref)
 	if err != nil {
 		return "", err
+	}
+	if opts.PreserveDigests && !keepsManifest(dest.Transport) {
+		return "", fmt.Errorf("%w: %s keeps no manifests", ErrDigestChanged, dest.Transport)
+	}
+	if opts.Compression == "" && opts.Level == 0 {
+		dir, err := openKept(repo)
+		if err != nil {
+			return "", err
+		}
+		if dir != nil {
+			defer func() { err = errors.Join(err, dir.Close()) }()
+		}
+		if k, err := loadKept(dir, state.ManifestDigest); err != nil {
+			return "", keptError(repo, err)
+		} else if k != nil {
+			return k.reexport(ctx, state, dest, opts)
+		}
 	}
 	x, err := newReexport(ctx, repo, ref.String(), state, pool, opts)
 	if err != nil {

@@ -28,6 +28,8 @@ type reexport struct {
 	pool     *compress.Pool
 	jobs     int
 	progress *progress
+	// want is the digest that the manifest must have; "" if it does not matter.
+	want digest.Digest
 
 	merged   layer.Root
 	contents *objectset.Contents       // of the base; nil: there is none
@@ -38,6 +40,9 @@ func newReexport(ctx context.Context, repo *ostree.Repo, name string, state *Lay
 	x := &reexport{repo: repo, name: name, state: state, pool: pool, jobs: opts.Jobs, progress: &progress{emit: opts.Progress}}
 	if x.jobs <= 0 {
 		x.jobs = runtime.GOMAXPROCS(0)
+	}
+	if opts.PreserveDigests {
+		x.want = state.ManifestDigest
 	}
 	var err error
 	if x.layers, err = storedLayers(state); err != nil {
@@ -154,8 +159,14 @@ func (x *reexport) write(ctx context.Context, out *ocidir.Dir, tag string) (ocis
 			manifest.Annotations[labelFinalDiffID] = id
 		}
 	}
-	desc, err := out.WriteImage(ctx, &manifest, &config, tag)
-	if err == nil {
+	desc, err := out.WriteManifest(&manifest, &config)
+	if err != nil {
+		return desc, err
+	}
+	if x.want != "" && desc.Digest != x.want {
+		return desc, fmt.Errorf("%w: it was %s, of what the repository keeps comes %s (see --keep-blobs of pull)", ErrDigestChanged, x.want, desc.Digest)
+	}
+	if err = out.SetImage(ctx, desc, tag); err == nil {
 		done()
 	}
 	return desc, err

@@ -128,6 +128,7 @@ type task struct {
 	Jobs    int
 	Policy  string
 	NoRef   bool
+	Keep    bool // keep blobs
 	Shape   bool // print the shape of the process at the end of a pull
 }
 
@@ -192,7 +193,7 @@ func runRepoChild(ctx context.Context, c task, options *registry.Options) error 
 	switch c.Do {
 	case "pull":
 		for _, ref := range c.Refs {
-			state, err := importImage(ctx, repo, ref, &container.ImporterOptions{Registry: options, Jobs: c.Jobs, Progress: report})
+			state, err := importImage(ctx, repo, ref, &container.ImporterOptions{Registry: options, Jobs: c.Jobs, KeepBlobs: c.Keep, Progress: report})
 			if err != nil {
 				return err
 			}

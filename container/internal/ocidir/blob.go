@@ -37,10 +37,10 @@ const writeAhead = 8 << 20
 func (d *Dir) NewBlob() (*Blob, error) {
 	b := &Blob{dir: d, hash: sha256.New()}
 	var err error
-	b.fd, err = unix.Openat(d.blobs, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	b.fd, err = unix.Openat(d.blobs, ".", unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, d.mode)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENOENT) {
 		b.temp = ".tmp-" + rand.Text()
-		b.fd, err = unix.Openat(d.blobs, b.temp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+		b.fd, err = unix.Openat(d.blobs, b.temp, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, d.mode)
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: "create blob", Path: d.path, Err: err}
@@ -73,6 +73,11 @@ func (b *Blob) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Digest is that of what was written so far.
+func (b *Blob) Digest() digest.Digest {
+	return digest.NewDigestFromBytes(digest.SHA256, b.hash.Sum(nil))
+}
+
 // Commit names the blob by its digest. One that exists already, with this size, is left alone.
 func (b *Blob) Commit(mediaType string) (ocispec.Descriptor, error) {
 	defer func() { _ = b.Close() }() // the file is linked or unwanted
@@ -82,6 +87,11 @@ func (b *Blob) Commit(mediaType string) (ocispec.Descriptor, error) {
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.NewDigestFromBytes(digest.SHA256, b.hash.Sum(nil)), Size: b.size}
 	if b.dir.Has(desc) {
 		return desc, nil
+	}
+	if b.dir.strict {
+		if err := unix.Fdatasync(b.fd); err != nil {
+			return desc, &os.PathError{Op: "sync blob", Path: b.dir.path, Err: err}
+		}
 	}
 	name := desc.Digest.Encoded()
 	if b.temp == "" {
@@ -96,7 +106,18 @@ func (b *Blob) Commit(mediaType string) (ocispec.Descriptor, error) {
 		return desc, &os.PathError{Op: "rename blob", Path: b.dir.path, Err: err}
 	}
 	b.temp = ""
-	return desc, nil
+	return desc, b.dir.syncNames()
+}
+
+// syncNames has the names of blobs on the disk, where that is wanted.
+func (d *Dir) syncNames() error {
+	if !d.strict {
+		return nil
+	}
+	if err := unix.Fsync(d.blobs); err != nil {
+		return &os.PathError{Op: "sync blobs", Path: d.path, Err: err}
+	}
+	return nil
 }
 
 // Close gives up a blob that was not committed; it may be called at any time.

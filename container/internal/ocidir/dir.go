@@ -29,6 +29,8 @@ type Dir struct {
 	fd     int // of the directory itself
 	blobs  int // of blobs/sha256; locked shared as long as it is open, see Abandon
 	noSync bool
+	strict bool // Options.Durable
+	mode   uint32
 	// busy holds whoever changes the index: the lock of the directory does not tell goroutines with one descriptor apart.
 	busy chan struct{}
 }
@@ -37,12 +39,28 @@ type Dir struct {
 type Options struct {
 	// NoSync leaves it to the kernel when things reach the disk: for directories that do not outlive the process.
 	NoSync bool
+	// Private keeps files, and directories that Create makes, from everyone but the owner.
+	Private bool
+	// Durable has a blob on the disk before it gets its name.
+	Durable bool
+}
+
+// modes are those of new directories and files.
+func (o *Options) modes() (dir os.FileMode, file uint32) {
+	if o.Private {
+		return 0o700, 0o600
+	}
+	return 0o755, 0o644
 }
 
 // Create opens the layout at path, which is made if it does not exist; its parent must. A directory that exists must be empty or
 // a layout. The result must be closed.
 func Create(path string, opts *Options) (*Dir, error) {
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	if opts == nil {
+		opts = &Options{}
+	}
+	mode, _ := opts.modes()
+	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
 	marker := filepath.Join(path, ocispec.ImageLayoutFile)
@@ -51,7 +69,7 @@ func Create(path string, opts *Options) (*Dir, error) {
 		if err := emptyEnough(path); err != nil {
 			return nil, err
 		}
-		if err := os.MkdirAll(filepath.Join(path, blobDir), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Join(path, blobDir), mode); err != nil {
 			return nil, err
 		}
 		if err := writeMarker(path, marker); err != nil {
@@ -103,11 +121,12 @@ func Open(path string, opts *Options) (*Dir, error) {
 	if err := json.Unmarshal(text, &layout); err != nil || layout.Version != ocispec.ImageLayoutVersion {
 		return nil, fmt.Errorf("%s: %w: file %s is not of version %s", path, ErrNotLayout, ocispec.ImageLayoutFile, ocispec.ImageLayoutVersion)
 	}
-	d := &Dir{path: path, fd: -1, blobs: -1, noSync: opts.NoSync, busy: make(chan struct{}, 1)}
+	mode, file := opts.modes()
+	d := &Dir{path: path, fd: -1, blobs: -1, noSync: opts.NoSync, strict: opts.Durable, mode: file, busy: make(chan struct{}, 1)}
 	if d.fd, err = unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	if err := os.MkdirAll(filepath.Join(path, blobDir), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(path, blobDir), mode); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	if d.blobs, err = unix.Openat(d.fd, blobDir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {

@@ -39,9 +39,17 @@ func (d *Dir) Index() (*ocispec.Index, error) {
 	return index, nil
 }
 
-// WriteImage stores config and manifest, the latter with the former's descriptor in it, and names the image in the index as
-// SetImage does. It returns the descriptor of the manifest.
+// WriteImage is WriteManifest and SetImage.
 func (d *Dir) WriteImage(ctx context.Context, manifest *ocispec.Manifest, config *ocispec.Image, tag string) (ocispec.Descriptor, error) {
+	desc, err := d.WriteManifest(manifest, config)
+	if err != nil {
+		return desc, err
+	}
+	return desc, d.SetImage(ctx, desc, tag)
+}
+
+// WriteManifest stores config and manifest, the latter with the former's descriptor in it. It returns the descriptor of the manifest.
+func (d *Dir) WriteManifest(manifest *ocispec.Manifest, config *ocispec.Image) (ocispec.Descriptor, error) {
 	text, err := json.Marshal(config)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -60,7 +68,7 @@ func (d *Dir) WriteImage(ctx context.Context, manifest *ocispec.Manifest, config
 	desc.Platform = &ocispec.Platform{
 		Architecture: config.Architecture, OS: config.OS, Variant: config.Variant, OSVersion: config.OSVersion, OSFeatures: config.OSFeatures,
 	}
-	return desc, d.SetImage(ctx, desc, tag)
+	return desc, nil
 }
 
 // SetImage puts a manifest into the index, when everything written before is on disk. With a tag it takes the place of what had

@@ -139,6 +139,7 @@ func verbs() map[string]verb {
 				notInside:            {"image reexport --repo DIR/commits oci:WORLD/image:v1 oci:DIR/out", 1, "No such image"},
 				unreadable:           {"image reexport -q --repo DIR/repo --authfile=WORLD/none oci:WORLD/image:v1 docker://127.0.0.1:1/x", 1, "WORLD/none"},
 				exists:               {"image reexport -q --repo DIR/repo oci:WORLD/image:v1 oci:WORLD/text", 1, "WORLD/text.*not a directory"},
+				"another digest":     {"image reexport -q --preserve-digests --compression none --repo DIR/repo oci:WORLD/image:v1 oci:DIR/out", 1, "the digest would change"},
 				"output is no image": {"image reexport -q --repo DIR/repo oci:WORLD/image:v1 oci:WORLD/repo", 1, "WORLD/repo: not an OCI image layout"},
 				"other files in dir": {"image reexport -q --repo DIR/repo oci:WORLD/image:v1 dir:WORLD/repo", 1, "WORLD/repo"},
 				"output in no dir":   {"image reexport -q --repo DIR/repo oci:WORLD/image:v1 oci:DIR/no/out", 1, "DIR/no/out"},

@@ -18,8 +18,9 @@ func (a *app) copyCommand() *cobra.Command {
 		Use:   "copy [OPTION...] --src-repo PATH --dest-repo PATH IMGREF",
 		Short: "Copy a pulled image from one repository to another",
 		Long: `Copies a pulled image, with all its layers and its detached metadata, from one repository to
-another. The commits are the same, whatever the modes of the two. On one file system, with one mode
-and of one owner, files become hardlinks. The image appears when all of it is there.`,
+another. The commits are the same, whatever the modes of the two; what pull --keep-blobs kept goes
+along. On one file system, with one mode and of one owner, files become hardlinks. The image appears
+when all of it is there.`,
 		Example: `  # Into the repository of a system that is being installed
   ostree-container image copy --src-repo /ostree/repo --dest-repo /mnt/sysroot/ostree/repo ostree-unverified-registry:quay.io/example/os
 

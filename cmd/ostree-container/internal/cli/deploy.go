@@ -160,7 +160,7 @@ func (a *app) deploy(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.
 	defer progress.stop()
 	state, err := container.Deploy(ctx, sysroot, stateroot, ref, &container.DeployOptions{
 		Kargs: f.kargs, TargetImgref: target, Registry: registryOptions, NoImgref: f.noImgref,
-		Strict: f.strict, IgnoreSpace: f.ignoreSpace, Jobs: f.jobs, Progress: progress.event, Logger: a.log,
+		Strict: f.strict, IgnoreSpace: f.ignoreSpace, KeepBlobs: f.keepBlobs, Jobs: f.jobs, Progress: progress.event, Logger: a.log,
 	})
 	progress.stop()
 	if err != nil {

@@ -20,6 +20,8 @@ type prunedImages struct {
 	Layers  *int          `json:"layersRemoved,omitempty"`
 	Objects *int          `json:"objectsRemoved,omitempty"`
 	Bytes   *uint64       `json:"bytesFreed,omitempty"`
+	Blobs   int           `json:"keptBlobsRemoved,omitempty"` // of images that were pulled with --keep-blobs
+	BlobLen uint64        `json:"keptBlobBytesFreed,omitempty"`
 	Freed   []prunedImage `json:"freed,omitempty"` // with --full: what goes with each image and no other
 }
 
@@ -104,7 +106,7 @@ func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, f *pruneFla
 		return err
 	}
 	if f.format == formatJSON {
-		result := prunedImages{DryRun: f.dryRun, Removed: p.Images, Layers: &p.Layers, Objects: &p.Objects, Bytes: &p.Bytes}
+		result := prunedImages{DryRun: f.dryRun, Removed: p.Images, Layers: &p.Layers, Objects: &p.Objects, Bytes: &p.Bytes, Blobs: p.Blobs, BlobLen: p.BlobBytes}
 		for _, image := range p.Freed {
 			result.Images = append(result.Images, image.Image.String())
 			result.Freed = append(result.Freed, prunedImage{image.Image.String(), image.Commit, image.Objects, image.Bytes})
@@ -121,6 +123,9 @@ func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, f *pruneFla
 	default:
 		fmt.Fprintf(a.out, "Removed images: %d\nRemoved layers: %d\nRemoved objects: %d\nFreed: %s\n",
 			p.Images, p.Layers, p.Objects, formatSize(p.Bytes))
+	}
+	if p.Blobs > 0 {
+		fmt.Fprintf(a.out, "%s kept blobs: %d (%s)\n", f.tense("Removed", "Would remove"), p.Blobs, formatSize(p.BlobBytes))
 	}
 	if f.sizes || f.dryRun {
 		for _, image := range p.Freed {

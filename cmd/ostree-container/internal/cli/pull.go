@@ -20,6 +20,7 @@ type importFlags struct {
 	quiet       bool
 	strict      bool
 	ignoreSpace bool
+	keepBlobs   bool
 	jobs        int
 	format      format
 	keys        []string
@@ -31,6 +32,7 @@ func (f *importFlags) add(cmd *cobra.Command) {
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "Show no progress")
 	flags.BoolVar(&f.strict, "strict", false, "Refuse devices, FIFOs and sockets, which are otherwise left out and reported")
 	flags.BoolVar(&f.ignoreSpace, "ignore-space", false, "Begin even if the layers cannot fit on the disk")
+	flags.BoolVar(&f.keepBlobs, "keep-blobs", false, "Also keep the image as it was fetched, so that reexport gives it with its digest")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "Work on `N` layers at once (default 6)")
 	flags.StringArrayVar(&f.keys, "decryption-key", nil, "Decrypt layers with the private key in `FILE[:PASSPHRASE]`, or that of a certificate; may be repeated")
 	f.format.add(cmd, "text, or json for one JSON document a line: progress, then the result")
@@ -75,6 +77,11 @@ func (a *app) pullCommand() *cobra.Command {
 		Long: `Pulls an image into a repository, or updates it. Layers that are there already are not fetched
 again; layers that are finished stay when a pull is interrupted.
 
+With --keep-blobs the repository has, besides the commits, manifest, configuration and layers as
+they were fetched, until prune removes their layers: "image reexport" then gives the image with its
+digest, so that its signatures hold. Layers whose blobs are not there yet are fetched again. That
+takes as much room as the compressed image.
+
 With --check nothing but the manifest is fetched: if it is a new one it is written to FILE,
 and what would change is printed.
 
@@ -86,6 +93,9 @@ file none are used.`,
 
   # From a directory that skopeo or umoci wrote
   ostree-container image pull repo ostree-unverified-image:oci:/srv/layout:v2
+
+  # For a mirror: with all that is needed to pass it on unchanged
+  ostree-container image pull --keep-blobs /srv/repo ostree-image-signed:docker://quay.io/example/os:latest
 
   # Is there an update?
   ostree-container image pull --check new-manifest.json /ostree/repo ostree-unverified-registry:quay.io/example/os
@@ -133,7 +143,8 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	defer progress.stop()
 	imp, err := container.NewImporter(repo, ref, &container.ImporterOptions{
 		Registry: registryOptions, Strict: f.strict, IgnoreSpace: f.ignoreSpace, Jobs: f.jobs,
-		Progress: progress.event, Logger: a.log,
+		KeepBlobs: f.keepBlobs && f.check == "",
+		Progress:  progress.event, Logger: a.log,
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", creatingImporter, err)

@@ -315,3 +315,35 @@ func TestFailedPhaseIsNotCompleted(t *testing.T) {
 	assert.NotContains(t, r.out, `"completed":true`)
 	assert.NotContains(t, r.out, `"Result"`)
 }
+
+// What was kept is written with its digest; what a check sees as an update does not depend on it.
+func TestPullKeepsBlobs(t *testing.T) {
+	t.Parallel()
+	i := makeImages(t)
+	needTool(t, "skopeo")
+	repo := i.repo(t, "repo", "bare-user")
+	assert.Equal(t, `$ image pull -q DIR/repo ostree-unverified-image:oci:DIR/image:v1
+layers already present: 0; layers needed: 3 (1.2~kB)
+Wrote: ostree-unverified-image:oci:DIR/image:v1 => HEX
+$ image pull -q --check DIR/new.json --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1
+No changes in ostree-unverified-image:oci:DIR/image:v1 => HEX
+$ image pull -q --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1
+Total new layers: 3     Size: 1.2~kB
+Removed layers:   0     Size: 0 bytes
+Added layers:     0     Size: 0 bytes
+layers already present: 0; layers needed: 3 (1.2~kB)
+Wrote: ostree-unverified-image:oci:DIR/image:v1 => HEX
+$ image pull -q --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1
+No changes in ostree-unverified-image:oci:DIR/image:v1 => HEX
+$ image reexport -q --preserve-digests --repo DIR/repo oci:DIR/image:v1 oci:DIR/out:x
+Exported: sha256:HEX
+`, i.transcript(t,
+		"image pull -q DIR/repo ostree-unverified-image:oci:DIR/image:v1",
+		"image pull -q --check DIR/new.json --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1",
+		"image pull -q --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1",
+		"image pull -q --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1",
+		"image reexport -q --preserve-digests --repo DIR/repo oci:DIR/image:v1 oci:DIR/out:x",
+	))
+	assert.Equal(t, tool(t, "skopeo", "inspect", "--raw", "oci:"+i.layout()+":v1"), tool(t, "skopeo", "inspect", "--raw", "oci:"+filepath.Join(i.dir, "out")+":x"))
+	fsck(t, repo)
+}

@@ -26,12 +26,17 @@ build has them containers-storage and docker-daemon. Prints the digest of the ma
 
 Layers keep their division, annotations and history. The same image always gives the same
 digest. It is not the one that was pulled where the repository does not keep all of a layer:
-times and the order of files are lost.
+times and the order of files are lost. An image that was pulled with --keep-blobs is written as
+it was fetched, with its digest, unless --compression or --compression-level asks for something
+else; --preserve-digests fails where the digest would change, and writes nothing.
 
 An "oci:" directory is made if it is missing. With a tag the image is added to it, without a
 tag it becomes the only one.`,
 		Example: `  # To a mirror
   ostree-container image reexport --repo /ostree/repo docker://quay.io/example/os:latest docker://mirror.example/os:latest
+
+  # The same, and only if its signatures hold there
+  ostree-container image reexport --preserve-digests --repo /srv/repo docker://quay.io/example/os:latest docker://mirror.example/os:latest
 
   # Onto a USB stick
   ostree-container image reexport --repo /ostree/repo docker://quay.io/example/os:latest oci:/mnt/usb/os:latest`,
@@ -42,8 +47,9 @@ tag it becomes the only one.`,
 	f.add(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&fast, "compression-fast", false, "Compress at the fastest level: gzip's 1")
-	flags.StringVar(&compression, "compression", "", "Compress layers with `METHOD`: gzip, zstd or none (default gzip)")
+	flags.StringVar(&compression, "compression", "", "Compress layers with `METHOD`: gzip, zstd or none (default: as they were fetched if they were kept, else gzip)")
 	flags.IntVar(&opts.Level, "compression-level", 0, "`LEVEL` of compression: 1 to 9 for gzip (default 6), 1 to 19 for zstd (default 3)")
+	flags.BoolVar(&opts.PreserveDigests, "preserve-digests", false, "Fail unless the image comes out with the digest that it was pulled with")
 	flags.IntVarP(&opts.Jobs, "jobs", "j", 0, "Work on `N` layers at once (default: one each processor)")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "Show no progress")
 	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))

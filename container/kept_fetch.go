@@ -1,0 +1,107 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ostree-container/ostree-container/container/internal/objstore"
+	"github.com/ostree-container/ostree-container/container/internal/ocidir"
+	"github.com/ostree-container/ostree-container/container/registry"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// keptBlob is a blob that is kept while it is read. Without a file it is only read.
+type keptBlob struct {
+	io.ReadCloser
+	repo *ostree.Repo
+	file *ocidir.Blob
+	want registry.Layer
+}
+
+// keep begins to keep a blob that is about to be read, if blobs are kept. Nothing has a name before commit.
+func (i *Importer) keep(ctx context.Context, blob io.ReadCloser, l *LayerState) (_ *keptBlob, err error) {
+	k := &keptBlob{ReadCloser: blob, repo: i.repo, want: i.image.Layers[l.Index]}
+	if i.kept == nil {
+		return k, nil
+	}
+	reserved, err := i.repo.MinFreeSpaceBytes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	free, err := objstore.FreeSpace(i.repo.FD(), reserved)
+	if err != nil {
+		return nil, err
+	}
+	if k.want.BlobSize > free && !i.opts.IgnoreSpace {
+		return nil, keptError(i.repo, fmt.Errorf("%w: %d bytes needed, %d available above the %d that the repository keeps free",
+			ErrNoSpace, k.want.BlobSize, max(free, 0), reserved))
+	}
+	if k.file, err = i.kept.NewBlob(); err != nil {
+		return nil, keptError(i.repo, noSpace(err))
+	}
+	return k, nil
+}
+
+// Read implements io.Reader.
+func (k *keptBlob) Read(p []byte) (int, error) {
+	n, err := k.ReadCloser.Read(p)
+	if n > 0 && k.file != nil {
+		if _, err := k.file.Write(p[:n]); err != nil {
+			return 0, keptError(k.repo, noSpace(err))
+		}
+	}
+	return n, err
+}
+
+// commit gives a blob that was read to its end its name, if it has the digest that it should.
+func (k *keptBlob) commit() error {
+	if k.file == nil {
+		return nil
+	}
+	if got := k.file.Digest(); got != k.want.BlobDigest {
+		return &registry.DigestError{What: "blob", Want: k.want.BlobDigest, Got: got}
+	}
+	if _, err := k.file.Commit(""); err != nil {
+		return keptError(k.repo, noSpace(err))
+	}
+	return nil
+}
+
+// Close implements io.Closer; what has no name is gone.
+func (k *keptBlob) Close() error {
+	err := k.ReadCloser.Close()
+	if k.file != nil {
+		err = errors.Join(err, k.file.Close())
+	}
+	return err
+}
+
+// checkKeepable refuses to keep blobs that are not what is read: a containers-storage has layers decompressed, and encrypted ones are
+// decrypted.
+func (i *Importer) checkKeepable() error {
+	if !i.opts.KeepBlobs {
+		return nil
+	}
+	for n, l := range i.image.Layers {
+		if l.Encrypted {
+			return fmt.Errorf("%w: layer %d/%d of %s is encrypted, so that its blob cannot be kept", ostree.ErrUnsupported, n+1, len(i.image.Layers), i.ref.ImgRef)
+		}
+		if l.BlobDigest != l.Descriptor.Digest {
+			return fmt.Errorf("%w: %s has layer %d/%d decompressed, so that its blob cannot be kept",
+				ostree.ErrUnsupported, i.ref.ImgRef, n+1, len(i.image.Layers))
+		}
+	}
+	return nil
+}
+
+// noSpace marks the error of a full file system.
+func noSpace(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}

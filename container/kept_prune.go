@@ -1,0 +1,68 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// unusedKept returns the names of kept blobs that are neither in stays nor the config of a manifest in it, with their sizes in bytes.
+// What a killed import left is among them, and a damaged manifest: it is fetched again when it is wanted.
+func unusedKept(repo *ostree.Repo, stays needed) (_ map[string]int64, err error) {
+	dir, err := openKept(repo)
+	if dir == nil || err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	names, err := dir.Names()
+	if err != nil {
+		return nil, keptError(repo, err)
+	}
+	for id := range stays.layers {
+		delete(names, fileOf(id))
+	}
+	for id := range stays.manifests {
+		if k, err := loadKeptManifest(dir, id); err == nil && k != nil {
+			delete(names, fileOf(id))
+			delete(names, fileOf(k.parsed.Config.Digest))
+		}
+	}
+	return names, nil
+}
+
+// fileOf is the name of a blob, "" for a digest of which there is none.
+func fileOf(id digest.Digest) string {
+	if id.Validate() != nil || id.Algorithm() != digest.SHA256 {
+		return ""
+	}
+	return id.Encoded()
+}
+
+// removeKept deletes kept blobs by name.
+func removeKept(repo *ostree.Repo, names map[string]int64) (err error) {
+	if len(names) == 0 {
+		return nil
+	}
+	dir, err := openKept(repo)
+	if dir == nil || err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	for name := range names {
+		if err := dir.RemoveBlob(name); err != nil {
+			return keptError(repo, fmt.Errorf("remove: %w", err))
+		}
+	}
+	return nil
+}
+
+// count adds layers and kept blobs to what was removed.
+func (p *Pruned) count(gone unused) {
+	p.Layers, p.Blobs, p.BlobBytes = len(gone.layers), len(gone.blobs), 0
+	for _, size := range gone.blobs {
+		p.BlobBytes += uint64(size) //nolint:gosec // of a file
+	}
+}
