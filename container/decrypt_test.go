@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -178,5 +177,5 @@ func TestUnencapsulateEncrypted(t *testing.T) {
 	_, err = container.ReplaceDetachedMetadata(t.Context(), imageName(t, ref), imageName(t, "oci:"+t.TempDir()+"/out"), nil,
 		&container.ReplaceDetachedMetadataOptions{Registry: quickly(t)})
 	require.ErrorIs(t, err, registry.ErrEncrypted)
-	assert.True(t, strings.Contains(err.Error(), enc.Manifest.Layers[0].Digest.String()), err)
+	assert.ErrorContains(t, err, enc.Manifest.Layers[0].Digest.String())
 }

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/containers/ocicrypt"
@@ -187,7 +186,8 @@ func TestDamagedEncryption(t *testing.T) {
 		_, err := readBlob(t, img, 1)
 		var wrong *registry.DigestError
 		require.ErrorAs(t, err, &wrong)
-		assert.Equal(t, enc.Manifest.Layers[1].Digest, wrong.Want)
+		want := enc.Manifest.Layers[1].Digest
+		assert.Equal(t, want, wrong.Want)
 	})
 }
 
@@ -238,7 +238,7 @@ func TestDecryptionKeys(t *testing.T) {
 		openImage(t, w.Ref, withKeys(t, k)) // reads it
 		opts := withKeys(t, k)
 		for _, shown := range []string{fmt.Sprint(k), fmt.Sprintf("%+v", k), fmt.Sprintf("%#v", k), fmt.Sprintf("%+v", *opts), fmt.Sprintf("%#v", *opts), opts.String()} {
-			assert.False(t, strings.Contains(shown, "sesame"), shown)
+			assert.NotContains(t, shown, "sesame")
 		}
 	}
 }
