@@ -263,7 +263,7 @@ func TestCopyKilled(t *testing.T) {
 			_ = p.Wait()
 			when := fmt.Sprintf("%s, kill %d", mode, n)
 			oracle.Fsck(t, dstDir)
-			refs := oracle.Refs(t, dstDir)
+			refs := oracle.WholeRefs(t, dstDir)
 			for name, commit := range refs {
 				assert.Equal(t, want[name], commit, "%s: %s", name, when)
 			}
@@ -273,7 +273,7 @@ func TestCopyKilled(t *testing.T) {
 		}
 		_, err := container.Copy(t.Context(), src, imageName(t, w.Ref), dst, nil)
 		require.NoError(t, err)
-		assert.Equal(t, want, oracle.Refs(t, dstDir))
+		assert.Equal(t, want, oracle.WholeRefs(t, dstDir))
 		oracle.Same(t, oracle.List(t, srcDir, state.MergeCommit), oracle.List(t, dstDir, state.MergeCommit), mode.String())
 		oracle.Fsck(t, dstDir)
 	}

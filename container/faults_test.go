@@ -79,7 +79,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			}
 			when := fmt.Sprintf("kill %d, after %d events: %v", done, len(seen), seen)
 			oracle.Fsck(t, repoDir)
-			refs := oracle.Refs(t, repoDir)
+			refs := oracle.WholeRefs(t, repoDir)
 			for name, commit := range refs {
 				if !assert.Equal(t, wantRefs[name], commit, "ref %s: %s", name, when) {
 					return
@@ -94,7 +94,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		state, present, err := pull(t, repo, w.Ref, container.ImporterOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, want.MergeCommit, state.MergeCommit)
-		assert.Equal(t, wantRefs, oracle.Refs(t, repoDir))
+		assert.Equal(t, wantRefs, oracle.WholeRefs(t, repoDir))
 		if present { // killed after its last step: what it left is taken over by whoever writes next
 			require.NoError(t, repo.SetRefImmediate(t.Context(), "", imageRefOf(t, w.Ref), ""))
 			mustPull(t, repo, w.Ref, container.ImporterOptions{})

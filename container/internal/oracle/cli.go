@@ -3,6 +3,7 @@ package oracle
 import (
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -106,6 +107,17 @@ func Refs(t testing.TB, repo string) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return refs
+}
+
+// WholeRefs is Refs without the files that a process leaves which is killed while libostree sets a ref: tmp.XXXXXX, not renamed yet.
+func WholeRefs(t testing.TB, repo string) map[string]string {
+	t.Helper()
+	refs := Refs(t, repo)
+	maps.DeleteFunc(refs, func(name, _ string) bool {
+		ok, _ := filepath.Match("tmp.??????", filepath.Base(name)) // the pattern is sound
+		return ok
+	})
 	return refs
 }
 
