@@ -58,7 +58,7 @@ type Upgraded struct {
 	// Locked: what is staged is not applied at shutdown. LockChanged: it was staged before, and Locked is new.
 	Locked, LockChanged bool
 	SoftReboot          bool // what is staged is the target of the next soft reboot
-	OtherStaged         bool // Unchanged, but something else is staged
+	OtherNext           bool // Unchanged, but the host boots another deployment next: one that is staged, or a queued rollback
 }
 
 // Available is the result of Check.
@@ -216,10 +216,10 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 		}
 		if !follows && now.IsStaged() && booted != nil { // what is staged is of no use any more, but that is not for us to say
 			follows, err = isBootedImage(ctx, repo, booted, stateroot, ref, state)
-			up.OtherStaged = follows
 		}
 		if follows {
 			up.Outcome, up.Locked = Unchanged, false
+			up.OtherNext = booted != nil && !sysroot.Deployments()[0].Equal(booted)
 		}
 		return follows, err
 	}

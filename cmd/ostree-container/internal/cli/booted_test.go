@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,7 +47,9 @@ func (i *images) booted(t *testing.T, sysroot, script string) string {
 	require.NoError(t, os.WriteFile(policy, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600))
 	self, err := os.Executable()
 	require.NoError(t, err)
-	cmd := exec.Command("unshare", "--mount", "--pid", "--fork", "--propagation=private", "sh", "-euc", bootedScript, "sh", roots[0], sysroot, self, script, i.dir)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation=private", "sh", "-euc", bootedScript, "sh", roots[0], sysroot, self, script, i.dir)
 	cmd.Env = append(os.Environ(), runMain+"=1", "TMPDIR=/run/tmp", "PATH=/run/bin:"+os.Getenv("PATH"), "CONTAINERS_POLICY_JSON="+policy,
 		"OSTREE_SYSROOT_DEBUG=mutable-deployments,no-xattrs", "DIR="+i.dir, "IMAGE=ostree-unverified-image:oci:"+i.layout())
 	var out, errOut bytes.Buffer

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/host"
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -166,6 +167,11 @@ func (a *app) deploy(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.
 	if err != nil {
 		return err
 	}
+	r := &record{id: journalDeployed, verb: "deploy", image: ref.String(), stateroot: stateroot, outcome: string(host.Deployed), message: "Deployed " + ref.String()}
+	if booted != nil {
+		r.outcome, r.message = string(host.Staged), "Staged "+ref.String()
+	}
+	a.journal(ctx, repoOf(sysroot), r.of(state))
 	if text := container.FilteredContentWarning(state.Filtered); text != "" {
 		fmt.Fprintln(a.err, oneLine(text))
 	}

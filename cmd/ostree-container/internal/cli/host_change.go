@@ -53,6 +53,7 @@ deployment has its own.`,
 			if err != nil {
 				return err
 			}
+			a.journalChange(cmd.Context(), sysroot, journalBootOrder, cmd.Name(), "Next boot", r.Next)
 			return a.reportRollback(r, as)
 		})
 	}
@@ -153,7 +154,7 @@ func (a *app) hostUndeployCommand() *cobra.Command {
 (see "image prune-images"). The booted one and pinned ones are refused. Index 0 is the staged one,
 where something is staged.`,
 		Example: "  ostree-container host undeploy 1",
-	}, "Removed", host.Undeploy)
+	}, journalUndeploy, "Removed", host.Undeploy)
 }
 
 func (a *app) hostSetDefaultCommand() *cobra.Command {
@@ -163,11 +164,11 @@ func (a *app) hostSetDefaultCommand() *cobra.Command {
 		Long: `Makes a deployment, by its index in "host status", the one that is booted next and from then on.
 While something is staged, which would come before it, that is refused.`,
 		Example: "  ostree-container host set-default 1",
-	}, "Next boot", host.SetDefault)
+	}, journalBootOrder, "Next boot", host.SetDefault)
 }
 
 // changing completes a command that changes one deployment.
-func (a *app) changing(cmd *cobra.Command, done string, do func(context.Context, *ostree.Sysroot, int, *host.ChangeOptions) (host.Change, error)) *cobra.Command {
+func (a *app) changing(cmd *cobra.Command, id, done string, do func(context.Context, *ostree.Sysroot, int, *host.ChangeOptions) (host.Change, error)) *cobra.Command {
 	var sysroot string
 	var as format
 	cmd.Args = positional("INDEX")
@@ -184,6 +185,7 @@ func (a *app) changing(cmd *cobra.Command, done string, do func(context.Context,
 			if err != nil {
 				return err
 			}
+			a.journalChange(cmd.Context(), sysroot, id, cmd.Name(), done, c)
 			if as == formatJSON {
 				return a.printJSON(jsonChange(c))
 			}

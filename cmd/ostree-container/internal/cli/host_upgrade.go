@@ -104,7 +104,7 @@ host shuts down, until --from-downloaded (which needs no network) or an upgrade 
 			if f.check {
 				return a.checkUpgrade(cmd.Context(), sysroot, ref, &f)
 			}
-			return a.upgrade(cmd.Context(), sysroot, ref, &f, func(opts *host.UpgradeOptions) (*host.Upgraded, error) {
+			return a.upgrade(cmd.Context(), sysroot, cmd.Name(), ref, &f, func(opts *host.UpgradeOptions) (*host.Upgraded, error) {
 				return host.Upgrade(cmd.Context(), sysroot, opts)
 			})
 		})
@@ -140,7 +140,7 @@ arguments, the changes in /etc and the /var that are there.`,
 			return err
 		}
 		return a.withSysroot(cmd.Context(), f.sysroot, func(sysroot *ostree.Sysroot) error {
-			return a.upgrade(cmd.Context(), sysroot, ref, &f, func(opts *host.UpgradeOptions) (*host.Upgraded, error) {
+			return a.upgrade(cmd.Context(), sysroot, cmd.Name(), ref, &f, func(opts *host.UpgradeOptions) (*host.Upgraded, error) {
 				return host.Switch(cmd.Context(), sysroot, ref, opts)
 			})
 		})
@@ -156,7 +156,7 @@ func (f *upgradeFlags) options(a *app) *host.UpgradeOptions {
 	}
 }
 
-func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.OSTreeImageReference, f *upgradeFlags,
+func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string, ref imageref.OSTreeImageReference, f *upgradeFlags,
 	do func(*host.UpgradeOptions) (*host.Upgraded, error),
 ) error {
 	opts := f.options(a)
@@ -172,11 +172,12 @@ func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, ref imageref
 	if err != nil {
 		return err
 	}
+	a.journalUpgrade(ctx, sysroot, verb, up)
 	if text := container.FilteredContentWarning(up.State.Filtered); text != "" {
 		fmt.Fprintln(a.err, oneLine(text))
 	}
-	if up.OtherStaged {
-		a.warn("another deployment is staged and will be applied at shutdown: see host status; host undeploy 0 discards it")
+	if up.OtherNext {
+		a.warn("the booted deployment is the newest, but another one is booted next: see host status; host undeploy 0 removes that")
 	}
 	return a.reportUpgrade(up, f.format)
 }
@@ -186,6 +187,7 @@ func (a *app) applyDownloaded(ctx context.Context, sysroot *ostree.Sysroot, f *u
 	if err != nil {
 		return err
 	}
+	a.journalUpgrade(ctx, sysroot, "upgrade", up)
 	return a.reportUpgrade(up, f.format)
 }
 

@@ -105,6 +105,9 @@ func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, f *pruneFla
 	if err != nil {
 		return err
 	}
+	if !f.dryRun {
+		a.journalPrune(ctx, repoOf(sysroot), "prune-images", p)
+	}
 	if f.format == formatJSON {
 		result := prunedImages{DryRun: f.dryRun, Removed: p.Images, Layers: &p.Layers, Objects: &p.Objects, Bytes: &p.Bytes, Blobs: p.Blobs, BlobLen: p.BlobBytes}
 		for _, image := range p.Freed {
@@ -181,6 +184,9 @@ func (a *app) pruneImages(ctx context.Context, sysroot *ostree.Sysroot, f *prune
 		if f.format == formatText {
 			fmt.Fprintf(a.out, "%s layers: %d\n", f.tense("Removed", "Would remove"), layers)
 		}
+	}
+	if !f.dryRun {
+		a.journalPrune(ctx, repoOf(sysroot), "prune-images", &container.Pruned{Images: len(gone), Layers: layers})
 	}
 	if f.format == formatJSON {
 		return a.printJSON(result)

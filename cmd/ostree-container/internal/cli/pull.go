@@ -183,6 +183,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	if err != nil {
 		return err
 	}
+	a.journal(ctx, repo.Path(), (&record{id: journalPulled, verb: "pull", image: ref.String(), message: "Pulled " + ref.String()}).of(state))
 	if text := container.FilteredContentWarning(state.Filtered); text != "" {
 		fmt.Fprintln(a.err, oneLine(text))
 	}

@@ -65,13 +65,15 @@ func (a *app) remove(ctx context.Context, repo *ostree.Repo, refs []imageref.Ima
 	if missing != nil {
 		result.Missing = texts(missing.Images)
 	}
+	pruned := container.Pruned{Images: len(gone)}
 	if !skipGC {
 		n, gcErr := container.GCImageLayers(ctx, repo, &container.PruneOptions{Logger: a.log})
 		if gcErr != nil {
 			return errors.Join(err, gcErr)
 		}
-		result.Layers = &n
+		result.Layers, pruned.Layers = &n, n
 	}
+	a.journalPrune(ctx, repo.Path(), "remove", &pruned)
 	switch {
 	case as == formatJSON:
 		err = errors.Join(a.printJSON(result), err)
@@ -116,6 +118,7 @@ cannot be understood nothing is removed, and the error names its ref.`,
 			if err != nil {
 				return err
 			}
+			a.journalPrune(cmd.Context(), repo.Path(), "prune-layers", &container.Pruned{Layers: n})
 			if as == formatJSON {
 				return a.printJSON(removed{Images: []string{}, Layers: &n})
 			}
