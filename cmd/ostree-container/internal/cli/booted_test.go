@@ -12,7 +12,8 @@ import (
 )
 
 // bootedScript makes a deployment's directory the root, as if it were booted, and runs a script in it. The host's /usr stands in for the
-// deployment's, which has no programs.
+// deployment's, which has no programs. libostree from 2025 on starts the service that finalizes what is staged; there is no systemd to do
+// it, and systemctl says so where it does not see that it is in a chroot.
 const bootedScript = `
 root=$1 sysroot=$2 self=$3 script=$4; shift 4
 mount --bind "$root" "$root"
@@ -29,6 +30,7 @@ mount --bind "$sysroot/boot" "$root/boot"
 mkdir "$root/run/ostree" "$root/run/bin" "$root/run/tmp"
 touch "$root/run/ostree-booted" "$root/run/bin/ostree-container"
 mount --bind "$self" "$root/run/bin/ostree-container"
+ln -s /bin/true "$root/run/bin/systemctl"
 for dir; do mkdir -p "$root$dir"; mount --bind "$dir" "$root$dir"; done
 exec chroot "$root" sh -euc "$script"`
 
