@@ -76,7 +76,9 @@ func judge(t testing.TB, args ...string) string {
 	t.Helper()
 	_, err := exec.LookPath("ostree")
 	need(t, "the ostree command", err == nil)
-	out, err := exec.Command("ostree", args...).CombinedOutput()
+	cmd := exec.Command("ostree", args...)
+	cmd.Env = append(cmd.Environ(), "LC_ALL=C.UTF-8") // elsewhere it shows, and reads from a tar, only names in ASCII
+	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "ostree %s\n%s", strings.Join(args, " "), out)
 	return string(out)
 }
