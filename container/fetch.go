@@ -39,6 +39,7 @@ type fetcher struct {
 	total int // layers of the image
 	fetch int // blobs to fetch
 	state *LayeredImageState
+	plain map[string]bool // see PreparedImport
 	// noRefs leaves it to the caller to keep what is imported.
 	noRefs bool
 
@@ -50,8 +51,10 @@ type fetcher struct {
 // fetchAll fetches what is missing and fills in the commits of p.Layers. The layers of an ostree base come first: the rules for
 // the others are in it.
 func (i *Importer) fetchAll(ctx context.Context, store *objstore.Store, p *PreparedImport, state *LayeredImageState) error {
+	p.plain = map[string]bool{}
 	f := &fetcher{
-		Importer: i, store: store, pool: work.NewPool(0), total: len(p.Layers), fetch: len(p.blobsToFetch()), state: state, noRefs: i.noLayerRefs,
+		Importer: i, store: store, pool: work.NewPool(0), total: len(p.Layers), fetch: len(p.blobsToFetch()), state: state,
+		plain: p.plain, noRefs: i.noLayerRefs,
 	}
 	defer f.pool.Close()
 	var base, derived []*LayerState
@@ -206,7 +209,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 		ahead.Close()
 		err = errors.Join(err, plain.Close())
 	}()
-	c, filtered, err := f.content(ctx, l, content, opts)
+	c, found, err := f.content(ctx, l, content, opts)
 	if err != nil {
 		if ctx.Err() != nil || errors.Is(err, context.Canceled) || ofRepository(err) {
 			return "", err
@@ -237,24 +240,26 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	if err != nil {
 		return "", err
 	}
-	if len(filtered) > 0 {
-		f.mu.Lock()
-		f.state.Filtered[l.Descriptor.Digest.String()] = filtered
-		f.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(found.Filtered) > 0 {
+		f.state.Filtered[l.Descriptor.Digest.String()] = found.Filtered
 	}
+	f.plain[sum.String()] = !found.Whiteouts
 	return sum.String(), nil
 }
 
-// content imports an uncompressed layer.
-func (f *fetcher) content(ctx context.Context, l *LayerState, r *twinhash.Reader, opts *layer.Options) (*object.Commit, map[string]uint32, error) {
+// content imports an uncompressed layer. The result is empty for one of an ostree base.
+func (f *fetcher) content(ctx context.Context, l *LayerState, r *twinhash.Reader, opts *layer.Options) (*object.Commit, *layer.Result, error) {
+	res := &layer.Result{}
 	switch l.Kind {
 	case LayerCommit:
 		commit, err := objectset.ImportCommit(ctx, f.store, f.pool, r, f.commitVerifier())
 		f.commit = commit
-		return nil, nil, err
+		return nil, res, err
 	case LayerChunk:
 		c, err := objectset.ImportChunk(ctx, f.store, f.pool, r)
-		return c, nil, err
+		return c, res, err
 	}
 	res, err := layer.Import(ctx, f.store, f.pool, r, opts)
 	if err != nil {
@@ -269,7 +274,7 @@ func (f *fetcher) content(ctx context.Context, l *LayerState, r *twinhash.Reader
 			return nil, nil, err
 		}
 	}
-	return &object.Commit{Metadata: metadata, Tree: res.Tree, Meta: res.Meta}, res.Filtered, nil
+	return &object.Commit{Metadata: metadata, Tree: res.Tree, Meta: res.Meta}, res, nil
 }
 
 // ofRepository reports whether an error is about writing, so that the rest of the blob cannot explain it.

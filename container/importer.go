@@ -114,6 +114,8 @@ type PreparedImport struct {
 	Config         *ocispec.Image
 	Previous       *LayeredImageState // nil: the image is new to the repository
 	Layers         []LayerState       // in the order of the manifest
+
+	plain map[string]bool // commits of layers that hold no whiteouts; of others it is not known
 }
 
 // Version returns the image's version label, "" if there is none.

@@ -82,7 +82,11 @@ func (i *Importer) merge(ctx context.Context, store *objstore.Store, p *Prepared
 				t.Base(tree, meta)
 			} else {
 				derived = true
-				err = t.Apply(ctx, tree, meta)
+				apply := t.Apply
+				if p.plain[l.Commit] {
+					apply = t.ApplyPlain
+				}
+				err = apply(ctx, tree, meta)
 			}
 		}
 		if err != nil {

@@ -1,10 +1,13 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
+	"sync"
 
 	"github.com/ostree-container/ostree-container/container/internal/gvariant"
 	"github.com/ostree-container/ostree-container/container/internal/object"
@@ -18,7 +21,7 @@ import (
 type repoLoader struct{ repo *ostree.Repo }
 
 func (l repoLoader) DirTree(ctx context.Context, sum object.Checksum) (*object.DirTree, error) {
-	data, err := l.repo.LoadVariantBytes(ctx, ostree.ObjectDirTree, sum.String())
+	data, err := objstore.LoadMetadata(ctx, l.repo, ostree.ObjectDirTree, sum)
 	if err != nil {
 		return nil, err
 	}
@@ -107,10 +110,14 @@ func (i *Importer) overlayRoot(ctx context.Context, t *union.Tree) (bool, error)
 // maxPath is how long a path may be on Linux, in bytes; a tree that is deeper cannot be checked out.
 const maxPath = 4096
 
-// completeness checks that commits have all their objects. What was found complete is not looked at twice.
+// completeness checks that commits have all their objects, several directories at once. What was found complete is not looked at
+// twice.
 type completeness struct {
 	repo  *ostree.Repo
 	index objstore.Index
+	busy  chan struct{} // holds the goroutines beside that of check
+
+	mu    sync.Mutex
 	metas map[object.Checksum]bool // dirmetas
 	trees map[object.Checksum]extent
 }
@@ -125,7 +132,10 @@ type extent struct {
 const maxEntries = 5_000_000
 
 func newCompleteness(repo *ostree.Repo, store *objstore.Store) *completeness {
-	return &completeness{repo: repo, index: store.Index(), metas: map[object.Checksum]bool{}, trees: map[object.Checksum]extent{}}
+	return &completeness{
+		repo: repo, index: store.Index(), busy: make(chan struct{}, runtime.GOMAXPROCS(0)-1),
+		metas: map[object.Checksum]bool{}, trees: map[object.Checksum]extent{},
+	}
 }
 
 // check returns an error that wraps ErrIncomplete and names the first object that is missing below a root.
@@ -146,11 +156,10 @@ func (c *completeness) need(ctx context.Context, typ ostree.ObjectType, sum obje
 }
 
 func (c *completeness) walk(ctx context.Context, tree object.Checksum, path string) (extent, error) {
-	if size, ok := c.trees[tree]; ok {
-		return size, checkExtent(size, path)
-	}
-	var size extent
-	if err := checkExtent(size, path); err != nil {
+	c.mu.Lock()
+	size, known := c.trees[tree]
+	c.mu.Unlock()
+	if err := checkExtent(size, path); err != nil || known {
 		return size, err
 	}
 	if err := c.need(ctx, ostree.ObjectDirTree, tree, path, ""); err != nil {
@@ -167,25 +176,65 @@ func (c *completeness) walk(ctx context.Context, tree object.Checksum, path stri
 		size.longest = max(size.longest, len(f.Name))
 	}
 	size.entries = int64(len(content.Files) + len(content.Dirs))
-	for _, d := range content.Dirs {
-		if !c.metas[d.Meta] {
-			if err := c.need(ctx, ostree.ObjectDirMeta, d.Meta, path, d.Name); err != nil {
-				return size, err
-			}
-			c.metas[d.Meta] = true
-		}
-		below, err := c.walk(ctx, d.Tree, path+d.Name+"/")
-		if err != nil {
-			return size, err
-		}
-		size.entries += below.entries // each at most maxEntries, and few enough for 64 bits
-		size.longest = max(size.longest, len(d.Name)+1+below.longest)
+	below, err := c.below(ctx, content.Dirs, path)
+	if err != nil {
+		return size, err
+	}
+	for n, d := range content.Dirs {
+		size.entries += below[n].entries // each at most maxEntries, and few enough for 64 bits
+		size.longest = max(size.longest, len(d.Name)+1+below[n].longest)
 		if err := checkExtent(size, path); err != nil {
 			return size, err
 		}
 	}
+	c.mu.Lock()
 	c.trees[tree] = size
+	c.mu.Unlock()
 	return size, ctx.Err()
+}
+
+// below walks subdirectories, those in goroutines of their own for which there is room. The error is that of the first one that has one.
+func (c *completeness) below(ctx context.Context, dirs []object.DirEntry, path string) ([]extent, error) {
+	sizes, errs := make([]extent, len(dirs)), make([]error, len(dirs))
+	var wg sync.WaitGroup
+	for n, d := range dirs {
+		if errs[n] = c.needMeta(ctx, d, path); errs[n] != nil {
+			break
+		}
+		walk := func() { sizes[n], errs[n] = c.walk(ctx, d.Tree, path+d.Name+"/") }
+		select {
+		case c.busy <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-c.busy }()
+				walk()
+			})
+			continue
+		default:
+			walk()
+		}
+		if errs[n] != nil {
+			break
+		}
+	}
+	wg.Wait()
+	return sizes, cmp.Or(errs...)
+}
+
+// needMeta is need for the metadata of a directory, which many have in common.
+func (c *completeness) needMeta(ctx context.Context, d object.DirEntry, path string) error {
+	c.mu.Lock()
+	known := c.metas[d.Meta]
+	c.mu.Unlock()
+	if known {
+		return nil
+	}
+	if err := c.need(ctx, ostree.ObjectDirMeta, d.Meta, path, d.Name); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.metas[d.Meta] = true
+	c.mu.Unlock()
+	return nil
 }
 
 func checkExtent(size extent, path string) error {

@@ -56,6 +56,7 @@ type Result struct {
 	Tree, Meta object.Checksum
 	Filtered   map[string]uint32 // how many entries were dropped, by toplevel directory or, for what cannot be stored, by path and kind
 	Entries    int64             // members of the tar
+	Whiteouts  bool              // there may be whiteouts in the tree
 }
 
 // Import reads an uncompressed tar stream to its end-of-archive mark and writes its content to store. What follows the mark is
@@ -84,6 +85,7 @@ func Import(ctx context.Context, store *objstore.Store, pool *work.Pool, r io.Re
 	if opts.Policy != nil {
 		w.label = func(path string, mode uint32) (string, error) { return opts.Policy.Label(ctx, path, mode) }
 	}
+	im.result.Whiteouts = im.tree.whiteouts
 	var err error
 	im.result.Tree, im.result.Meta, err = w.write(ctx, "", im.tree.root)
 	return im.result, err

@@ -19,6 +19,7 @@ type tree struct {
 	links []link
 	// pathBytes is what the keys of dirs hold.
 	pathBytes int64
+	whiteouts bool // a file has the name of one
 }
 
 type dir struct {
@@ -92,12 +93,19 @@ func split(path string) (parent, name string) {
 
 func (t *tree) add(path string, sum object.Checksum) {
 	parent, name := split(path)
+	t.noteName(name)
 	d := t.dir(parent)
 	d.files.add(file{name, sum})
 }
 
+// noteName looks out for whiteouts. A symlink of such a name, which is none, counts too.
+func (t *tree) noteName(name string) {
+	t.whiteouts = t.whiteouts || strings.HasPrefix(name, WhiteoutPrefix)
+}
+
 func (t *tree) addLink(path string, l link) {
 	parent, name := split(path)
+	t.noteName(name)
 	d := t.dir(parent)
 	d.files.add(linkFile(name, len(t.links)))
 	d.links = true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -330,9 +331,8 @@ func (d *direct) finish(f *tmpFile, sum object.Checksum, m *object.Meta) error {
 		}
 	}
 	// libostree gives every object the modification time 0 and leaves the access time alone.
-	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {}}
-	if err := unix.UtimesNanoAt(f.fd, "", times, unix.AT_EMPTY_PATH); err != nil {
-		return &os.PathError{Op: "utimensat", Path: d.stage.name, Err: err}
+	if err := f.setTimes(unix.Timespec{Nsec: unix.UTIME_OMIT}, unix.Timespec{}); err != nil {
+		return err
 	}
 	return d.keep(f, sum, ostree.ObjectFile)
 }
@@ -429,13 +429,13 @@ func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bo
 	d.waiting = nil
 	d.mu.Unlock()
 	d.epoch.Unlock()
-	moved := 0
+	left := batch
 	defer func() {
-		if err != nil && moved > 0 {
+		if err != nil && len(left) < len(batch) {
 			d.inPlace.Store(true) // whoever publishes next must sync those that were moved
 		}
 		d.mu.Lock() // and move the others, which other layers may have found
-		d.waiting = append(d.waiting, batch[moved:]...)
+		d.waiting = append(d.waiting, left...)
 		d.mu.Unlock()
 	}()
 	if inPlace := d.inPlace.Swap(false); (inPlace || len(batch) > 0) && !d.cfg.noSync {
@@ -453,16 +453,18 @@ func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bo
 			n++
 		}
 	}
-	parts := [][]waitingObject{batch[:commits], batch[commits:]}
-	if !lasting { // commits wait on: without a sync between them and what they need, a crash could leave a commit alone
-		parts = parts[:1]
+	objects, last := batch[:commits], batch[commits:]
+	objects, err = d.move(objects, lasting)
+	if err == nil && lasting { // else commits wait on: without a sync between them and what they need, a crash could leave a commit alone
+		last, err = d.move(last, lasting)
 	}
-	for _, part := range parts {
-		if err := d.move(part, &moved, lasting); err != nil {
-			return err
-		}
+	if left = slices.Concat(objects, last); err != nil {
+		return err
 	}
 	for name, sum := range refs {
+		if now, err := d.repo.ResolveRevLocal(ctx, name); err == nil && now == sum {
+			continue // to write it again would cost a sync
+		}
 		if err := d.repo.SetRefImmediate(ctx, "", name, sum); err != nil {
 			return fmt.Errorf("set ref %s: %w", name, err)
 		}
@@ -470,34 +472,64 @@ func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bo
 	return nil
 }
 
-// move brings waiting objects into the repository, counting them, and makes that durable if it is to be lasting.
-func (d *direct) move(batch []waitingObject, moved *int, lasting bool) error {
+// movers is how many goroutines give objects their names, each in directories of its own.
+const movers = 2
+
+// move brings waiting objects into the repository, and makes that durable if it is to be lasting. With an error it returns those that
+// wait on.
+func (d *direct) move(batch []waitingObject, lasting bool) (left []waitingObject, err error) {
 	if len(batch) == 0 {
-		return nil
+		return nil, nil
 	}
-	var touched [256]bool
-	for _, o := range batch {
-		xx := o.sum[0]
-		touched[xx] = true
-		if err := ensureDir(d.objects, xx, &d.known); err != nil {
-			return err
+	slices.SortFunc(batch, func(a, b waitingObject) int { return a.sum.Compare(b.sum) })
+	var rest [movers][]waitingObject
+	var errs [movers]error
+	var wg sync.WaitGroup
+	begin := 0
+	for n := range movers {
+		end := max(len(batch)*(n+1)/movers, begin)
+		for end > begin && end < len(batch) && batch[end].sum[0] == batch[end-1].sum[0] {
+			end++
 		}
-		if err := d.place(o); err != nil {
-			return err
-		}
-		*moved++
-		d.mu.Lock()
-		delete(d.pending, o.stagedObject)
-		d.mu.Unlock()
+		part := batch[begin:end]
+		begin = end
+		wg.Go(func() { rest[n], errs[n] = d.moveEach(part) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return slices.Concat(rest[:]...), err
 	}
 	switch {
 	case d.cfg.noSync:
-		return nil
+		return nil, nil
 	case !lasting:
 		d.inPlace.Store(true)
-		return nil
+		return nil, nil
 	}
-	return d.syncDirs(&touched)
+	var touched [256]bool
+	for _, o := range batch {
+		touched[o.sum[0]] = true
+	}
+	return nil, d.syncDirs(&touched)
+}
+
+// moveEach gives objects their names, one after the other.
+func (d *direct) moveEach(batch []waitingObject) (left []waitingObject, err error) {
+	n := 0
+	for ; n < len(batch) && err == nil; n++ {
+		if err = ensureDir(d.objects, batch[n].sum[0], &d.known); err == nil {
+			err = d.place(batch[n])
+		}
+	}
+	if err != nil {
+		n--
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range batch[:n] {
+		delete(d.pending, o.stagedObject)
+	}
+	return batch[n:], err
 }
 
 // place gives one object its name in objects/.

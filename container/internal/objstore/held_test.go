@@ -79,6 +79,40 @@ func TestHeldFiles(t *testing.T) {
 	}
 }
 
+// A publish that fails in the middle loses nothing: the next one moves what is left.
+func TestPublishAfterOneThatFailed(t *testing.T) {
+	for _, in := range []int{17, 200, 431} {
+		dir := filepath.Join(t.TempDir(), "repo")
+		repo, err := ostree.CreateRepo(t.Context(), dir, ostree.ModeBareUser)
+		require.NoError(t, err)
+		s, err := Open(t.Context(), repo, nil)
+		require.NoError(t, err)
+		var sums []object.Checksum
+		for n := range 500 {
+			sum, err := s.File(t.Context(), object.Checksum{}, &object.Meta{Mode: object.ModeRegular | 0o644}, "", []byte(fmt.Sprint(n)))
+			require.NoError(t, err)
+			sums = append(sums, sum)
+		}
+		blocked := filepath.Join(dir, "objects", sums[in].String()[:2])
+		require.NoError(t, os.WriteFile(blocked, nil, 0o600)) // a file where a directory should be
+		require.ErrorContains(t, s.Publish(t.Context(), nil), "not a directory")
+		require.NoError(t, os.Remove(blocked))
+		s.backend.(*direct).known[sums[in][0]].Store(false)
+		for _, sum := range sums {
+			ok, err := s.Has(t.Context(), ostree.ObjectFile, sum)
+			require.NoError(t, err)
+			assert.True(t, ok, "waits, or is in place")
+		}
+		require.NoError(t, s.Publish(t.Context(), nil))
+		names, err := filepath.Glob(filepath.Join(dir, "objects", "*", "*.file"))
+		require.NoError(t, err)
+		assert.Len(t, names, len(sums))
+		assert.Zero(t, held.Load())
+		require.NoError(t, s.Close())
+		require.NoError(t, repo.Close())
+	}
+}
+
 func listTmp(t *testing.T, repo string) []string {
 	names, err := filepath.Glob(filepath.Join(repo, "tmp", "*"))
 	require.NoError(t, err)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -95,40 +94,17 @@ func (l *Linker) File(ctx context.Context, sum object.Checksum) (Link, error) {
 	return NotLinked, nil
 }
 
-// maxMetadata is how large a metadata object may be, in bytes, as in libostree.
-const maxMetadata = 128 << 20
-
 // Load reads a metadata object of the other repository into buf, or a larger buffer in its place. It is not verified. The error
 // wraps ostree.ErrNotFound if it is missing.
-func (l *Linker) Load(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, buf []byte) (_ []byte, err error) {
+func (l *Linker) Load(ctx context.Context, typ ostree.ObjectType, sum object.Checksum, buf []byte) ([]byte, error) {
 	if l.objects < 0 {
 		return l.from.LoadVariantBytes(ctx, typ, sum.String())
 	}
-	name := path(typ, &sum)
-	fd, err := unix.Openat(l.objects, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	data, err := readMetadata(l.from, l.objects, path(typ, &sum), buf)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, l.missing(typ, sum)
-	} else if err != nil {
-		return nil, &os.PathError{Op: "open", Path: l.from.Path() + "/objects/" + name, Err: err}
 	}
-	defer func() { err = errors.Join(err, unix.Close(fd)) }()
-	buf = buf[:0]
-	for {
-		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, max(cap(buf), 16<<10))
-		}
-		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return nil, &os.PathError{Op: "read", Path: l.from.Path() + "/objects/" + name, Err: err}
-		case n == 0:
-			return buf, nil
-		}
-		if buf = buf[:len(buf)+max(n, 0)]; len(buf) > maxMetadata {
-			return nil, fmt.Errorf("object %s.%s of repository %s has more than %d bytes", sum, typ, l.from.Path(), maxMetadata)
-		}
-	}
+	return data, err
 }
 
 func (l *Linker) missing(typ ostree.ObjectType, sum object.Checksum) error {

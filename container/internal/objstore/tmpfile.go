@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +50,15 @@ func (f *tmpFile) setMode(mode uint32) error {
 	}
 	if err := unix.Fchmod(f.fd, mode); err != nil {
 		return &os.PathError{Op: "fchmod", Path: "object", Err: err}
+	}
+	return nil
+}
+
+// setTimes is futimens: the system call without a name, which unix.UtimesNanoAt would look up.
+func (f *tmpFile) setTimes(access, modification unix.Timespec) error {
+	times := [2]unix.Timespec{access, modification}
+	if _, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(f.fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0); errno != 0 {
+		return &os.PathError{Op: "utimensat", Path: "object", Err: errno}
 	}
 	return nil
 }

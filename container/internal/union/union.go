@@ -34,6 +34,7 @@ type Tree struct {
 	load  Loader
 	root  *Dir
 	clean map[object.Checksum]bool // whether a dirtree holds no whiteouts, at any depth
+	plain bool                     // the layer at hand holds none at all
 }
 
 // Dir is a directory of a Tree. Until it is loaded its content is the checksum of a dirtree.
@@ -52,6 +53,16 @@ func (t *Tree) Base(tree, meta object.Checksum) { t.root = &Dir{Meta: meta, sum:
 
 // Apply stacks a layer's tree on top.
 func (t *Tree) Apply(ctx context.Context, tree, meta object.Checksum) error {
+	return t.stack(ctx, tree, meta, false)
+}
+
+// ApplyPlain is Apply for a layer that is known to hold no whiteouts: what no other layer has is not looked at.
+func (t *Tree) ApplyPlain(ctx context.Context, tree, meta object.Checksum) error {
+	return t.stack(ctx, tree, meta, true)
+}
+
+func (t *Tree) stack(ctx context.Context, tree, meta object.Checksum, plain bool) error {
+	t.plain = plain
 	if t.root == nil {
 		t.root = empty(meta)
 	}
@@ -168,6 +179,9 @@ func (t *Tree) whiteouts(ctx context.Context, upper *object.DirTree) (names map[
 
 // isClean reports whether a layer's dirtree holds no whiteouts at any depth, so that it can be taken as it is.
 func (t *Tree) isClean(ctx context.Context, tree object.Checksum) (bool, error) {
+	if t.plain {
+		return true, nil
+	}
 	if known, ok := t.clean[tree]; ok {
 		return known, nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/union"
+	"github.com/ostree-container/ostree-container/container/layer"
 )
 
 // memory holds directory trees; a file's checksum is that of its text, and symlinks are what starts with "->".
@@ -145,19 +146,25 @@ func TestApply(t *testing.T) {
 		{"removed and back", layers{{"d/a=1"}, {".wh.d="}, {"d/b=2"}}, []string{"d/", "d/b=2"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m := newMemory()
-			u := union.New(m)
-			for _, l := range c.layers {
-				tree, meta := m.build(t, l...)
-				require.NoError(t, u.Apply(t.Context(), tree, meta))
+			for _, trust := range []bool{false, true} {
+				m := newMemory()
+				u := union.New(m)
+				for _, l := range c.layers {
+					tree, meta := m.build(t, l...)
+					apply := u.Apply
+					if trust && !strings.Contains(strings.Join(l, " "), layer.WhiteoutPrefix) {
+						apply = u.ApplyPlain
+					}
+					require.NoError(t, apply(t.Context(), tree, meta))
+				}
+				sum, _, err := u.Write(t.Context(), writer{m})
+				require.NoError(t, err)
+				got := m.list("", sum)
+				if got == nil {
+					got = []string{}
+				}
+				assert.Equal(t, c.want, got)
 			}
-			sum, _, err := u.Write(t.Context(), writer{m})
-			require.NoError(t, err)
-			got := m.list("", sum)
-			if got == nil {
-				got = []string{}
-			}
-			assert.Equal(t, c.want, got)
 		})
 	}
 }
