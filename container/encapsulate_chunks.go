@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -41,6 +43,9 @@ func (b *imageBuilder) planChunks(ctx context.Context) error {
 	for _, f := range b.contents.Files {
 		id, ok := meta.Mapping[f.Sum.String()]
 		if !ok {
+			id, ok = byPath(meta.Mapping, f.Paths)
+		}
+		if !ok {
 			return fmt.Errorf("%w: object %s%s of the commit is in no layer", ErrContentMeta, f.Sum, pathOf(f))
 		}
 		c := byID[id]
@@ -67,6 +72,27 @@ func (b *imageBuilder) planChunks(ctx context.Context) error {
 		slices.SortFunc(b.chunks[i].files, func(x, y objectset.ContentFile) int { return slices.Compare(x.Sum[:], y.Sum[:]) })
 	}
 	return nil
+}
+
+// byPath finds the component of a file by one of its paths, or by the nearest directory above it that has one: keys of the mapping that begin
+// with "/". /etc is /usr/etc.
+func byPath(mapping map[string]string, paths []string) (string, bool) {
+	for _, p := range paths {
+		for at := "/" + p; ; at = path.Dir(at) {
+			if id, ok := mapping[at]; ok {
+				return id, true
+			}
+			if etc, ok := strings.CutPrefix(at, "/usr/etc"); ok && (etc == "" || etc[0] == '/') {
+				if id, ok := mapping["/etc"+etc]; ok {
+					return id, true
+				}
+			}
+			if at == "/" {
+				break
+			}
+		}
+	}
+	return "", false
 }
 
 func pathOf(f objectset.ContentFile) string {

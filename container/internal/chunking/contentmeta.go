@@ -13,7 +13,9 @@ type ContentMeta struct {
 	Created string            // of the image; "" for the time of the commit
 	Labels  map[string]string // further labels
 	Layers  []ContentLayer    // the components, in their order
-	Mapping map[string]string // checksum of an object (64 hex digits) to the ID of a component
+	// Mapping has the ID of a component by the checksum of an object (64 hex digits), or else, which the reference does not know, by the path of a
+	// file or of a directory above it ("/usr/lib/modules", "/").
+	Mapping map[string]string
 }
 
 // ContentLayer is one component.

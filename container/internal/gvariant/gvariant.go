@@ -39,6 +39,15 @@ func String(s string) Value {
 // ByteArray is a value of type ay. The bytes are shared, not copied.
 func ByteArray(b []byte) Value { return Value{data: b, typ: "ay", align: 1} }
 
+// Bool is a value of type b.
+func Bool(b bool) Value {
+	v := Value{data: []byte{0}, typ: "b", align: 1, fixed: true}
+	if b {
+		v.data[0] = 1
+	}
+	return v
+}
+
 // Uint32 is a value of type u in host order.
 func Uint32(n uint32) Value {
 	return Value{data: binary.NativeEndian.AppendUint32(nil, n), typ: "u", align: 4, fixed: true}

@@ -8,14 +8,18 @@ import (
 // TempParent is where temporary layouts go: images are too large for a /tmp in memory.
 const TempParent = "/var/tmp"
 
+// TempDir is $TMPDIR or TempParent.
+func TempDir() string {
+	if dir := os.Getenv("TMPDIR"); dir != "" {
+		return dir
+	}
+	return TempParent
+}
+
 // Temp makes a layout in a private directory below $TMPDIR or /var/tmp. Remove it with Remove, also when the process is told to
 // end.
 func Temp() (*Dir, error) {
-	parent := os.Getenv("TMPDIR")
-	if parent == "" {
-		parent = TempParent
-	}
-	path, err := os.MkdirTemp(parent, "ostree-container-") // mode 0700
+	path, err := os.MkdirTemp(TempDir(), "ostree-container-") // mode 0700
 	if err != nil {
 		return nil, err
 	}

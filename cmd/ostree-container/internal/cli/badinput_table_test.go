@@ -179,6 +179,9 @@ func verbs() map[string]verb {
 			stuck: "container encapsulate -q --repo DIR/commits --insecure-skip-tls-verification os docker://REGISTRY/x",
 			faults: map[string]fault{
 				wrongRef:                 {"container encapsulate --repo DIR/commits os x", 2, "Missing ':' in x"},
+				"no directory":           {"container encapsulate --rootfs WORLD/none oci:DIR/out", 1, "WORLD/none: no such file or directory"},
+				"root is a file":         {"container encapsulate --rootfs WORLD/text oci:DIR/out", 1, "WORLD/text.*not a directory"},
+				"no space for a commit":  {"container encapsulate -q --repo DIR/full/dest --rootfs WORLD/image oci:DIR/out", 1, full},
 				noRepository:             {"container encapsulate --repo WORLD/none os oci:DIR/out", 1, "WORLD/none.*" + missing},
 				notInside:                {"container encapsulate --repo DIR/commits nobranch oci:DIR/out", 1, "nobranch"},
 				"repository without a":   {"container encapsulate --repo DIR/commits " + strings.Repeat("0", 64) + " oci:DIR/out", 1, strings.Repeat("0", 64)},

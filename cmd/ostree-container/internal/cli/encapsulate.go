@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/spf13/cobra"
@@ -25,6 +26,8 @@ type encapsulateFlags struct {
 	compression                        string
 	level, maxLayers, jobs             int
 	fast, legacyVersion, quiet         bool
+	rootfs, created                    string
+	selinux, strict                    bool
 }
 
 func (f *encapsulateFlags) add(cmd *cobra.Command) {
@@ -38,12 +41,17 @@ func (f *encapsulateFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.contentMeta, "contentmeta", "", "Distribute the files over layers as the JSON `FILE` says (default: one layer)")
 	flags.IntVar(&f.maxLayers, "max-layers", 0, "Group the components of --contentmeta into at most `N` layers (default: a layer each)")
 	flags.StringVar(&f.previous, "previous-build-manifest", "", "Keep components in the layers they had in this build: a manifest's `FILE`, or an image")
+	flags.StringVar(&f.rootfs, "rootfs", "", "Make the image of the directory `DIR` instead of a commit")
+	flags.StringVar(&f.created, "created", "", "With --rootfs: the `TIME` of the image, as 2026-01-02T03:04:05Z (default: $SOURCE_DATE_EPOCH, or now)")
+	flags.BoolVar(&f.selinux, "selinux", false, "With --rootfs: label everything by the policy that is in the tree")
+	flags.BoolVar(&f.strict, "strict", false, "With --rootfs: refuse devices, FIFOs, sockets and mounts, which are otherwise left out and reported")
 	flags.StringVar(&f.compression, "compression", "gzip", "Compress layers as `FORMAT`: gzip, zstd or none")
 	flags.IntVar(&f.level, "compression-level", 0, "`LEVEL` 1 to 9 of gzip (default 6), 1 to 19 of zstd (default 3)")
 	flags.BoolVar(&f.fast, "compression-fast", false, "Compress at the fastest level (1)")
 	flags.BoolVar(&f.legacyVersion, "legacy-version-label", false, "Also set the label \"version\"")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "Write `N` layers at once (default: one for each processor)")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "Show no progress")
+	_ = cmd.MarkFlagDirname("rootfs")
 	for _, name := range []string{"config", "contentmeta"} {
 		_ = cmd.MarkFlagFilename(name, "json")
 	}
@@ -62,6 +70,14 @@ func (f *encapsulateFlags) check(cmd *cobra.Command) error {
 	}
 	if err := checkJobs(cmd, f.jobs); err != nil {
 		return err
+	}
+	if f.rootfs == "" && (f.created != "" || f.selinux || f.strict) {
+		return usagef("--created, --selinux and --strict need --rootfs")
+	}
+	if f.created != "" {
+		if _, err := time.Parse(time.RFC3339, f.created); err != nil {
+			return usagef("invalid value %q for --created: %w", f.created, err)
+		}
 	}
 	if f.contentMeta == "" && (f.maxLayers != 0 || f.previous != "") {
 		return usagef("--max-layers and --previous-build-manifest need --contentmeta")
@@ -108,9 +124,9 @@ func checkJobs(cmd *cobra.Command, jobs int) error {
 func (a *app) encapsulateCommand() *cobra.Command {
 	var f encapsulateFlags
 	cmd := &cobra.Command{
-		Use:     "encapsulate [OPTION...] --repo REPO REV IMGREF",
+		Use:     "encapsulate [OPTION...] {--repo REPO REV | --rootfs DIR} IMGREF",
 		Aliases: []string{"export"},
-		Short:   "Make an image of a commit",
+		Short:   "Make an image of a commit, or of a directory",
 		Long: `Makes an image of an ostree commit and writes it to IMGREF. The digest of its manifest is printed.
 REV is a ref or a checksum.
 
@@ -118,6 +134,13 @@ With --contentmeta the files of the commit are distributed over several layers, 
 of the image fetches little more than what has changed. The file is JSON: "version" (1), "layers"
 (an object: ID of a component to its name, in the order of the layers), "mapping" (an object:
 checksum of each file object to the ID of its component), and optionally "created" and "labels".
+Instead of checksums, "mapping" may have paths, of files or of directories above them ("/").
+
+With --rootfs the image is made of a directory, the root of an operating system as a container build
+leaves it, with owners, modes and extended attributes. Its /etc becomes /usr/etc; of /run, /tmp,
+/proc, /sys, /dev and /sysroot only the directory itself is kept, and other file systems are not
+entered. What is left out is reported. With --repo the commit is made there (it has no ref), else in
+a temporary repository below /var/tmp ($TMPDIR). The same tree and --created give the same digest.
 
 The same commit and options give the same digests, on any number of processors. An image for "oci:"
 is written there: with a tag it is added to the directory, without one it becomes its only image.
@@ -129,20 +152,31 @@ For other places it is made in a directory below /var/tmp ($TMPDIR) first.`,
   ostree-container container encapsulate --repo repo --contentmeta meta.json --max-layers 64 \
       --previous-build-manifest docker://quay.io/example/os:latest os/stable docker://quay.io/example/os:latest
 
+  # Of a tree without a commit
+  ostree-container container encapsulate --rootfs /mnt/root --selinux --created 2026-01-02T03:04:05Z oci:out:latest
+
   # zstd, a label, and the commit's version
   ostree-container container encapsulate --repo repo --compression zstd -l team=os --copymeta-opt version os/stable oci:out`,
-		Args: positional("REV", "IMGREF"),
 	}
 	repo := repoFlag(cmd)
+	cmd.Flags().Lookup("repo").Usage = "`PATH` of the repository (required without --rootfs)"
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if f.rootfs != "" {
+			return positional("IMGREF")(cmd, args)
+		}
+		return positional("REV", "IMGREF")(cmd, args)
+	}
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := required(cmd, "repo"); err != nil {
-			return err
+		if f.rootfs == "" {
+			if err := required(cmd, "repo"); err != nil {
+				return err
+			}
 		}
 		if err := f.check(cmd); err != nil {
 			return err
 		}
-		dest, err := parseImageRef(args[1])
+		dest, err := parseImageRef(args[len(args)-1])
 		if err != nil {
 			return err
 		}
@@ -158,6 +192,9 @@ For other places it is made in a directory below /var/tmp ($TMPDIR) first.`,
 		opts, err := f.encapsulateOptions(cmd.Context(), a)
 		if err != nil {
 			return err
+		}
+		if f.rootfs != "" {
+			return a.encapsulateRootfs(cmd.Context(), *repo, dest, &f, opts)
 		}
 		return a.withRepo(cmd.Context(), *repo, func(repo *ostree.Repo) error {
 			digest, err := container.Encapsulate(cmd.Context(), repo, args[0], dest, opts)

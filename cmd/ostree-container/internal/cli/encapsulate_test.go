@@ -77,6 +77,9 @@ func TestEncapsulateUsage(t *testing.T) {
 		want   string
 	}{
 		"no repo":       {[]string{"container", "encapsulate", "os", "oci:x"}, 2, "--repo"},
+		"root and rev":  {[]string{"container", "encapsulate", "--rootfs", "/x", "os", "oci:x"}, 2, "unexpected argument"},
+		"created alone": {append(base, "--created", "2026-01-02T03:04:05Z"), 2, "need --rootfs"},
+		"created":       {[]string{"container", "encapsulate", "--rootfs", "/x", "--created", "today", "oci:x"}, 2, "today"},
 		"no image":      {[]string{"container", "encapsulate", "--repo", repo, "os"}, 2, "IMGREF"},
 		"bad image":     {[]string{"container", "encapsulate", "--repo", repo, "os", "nothing"}, 2, "Missing ':'"},
 		"compression":   {append(base, "--compression", "lzma"), 2, "gzip, zstd or none"},
@@ -108,4 +111,30 @@ func TestEncapsulateUsage(t *testing.T) {
 		assert.Contains(t, r.err, bad.want, name)
 		assert.NoFileExists(t, out)
 	}
+}
+
+// A directory without a commit: always the same digest, with and without a repository, and nothing is left in the temporary directory.
+func TestEncapsulateDirectory(t *testing.T) {
+	t.Parallel()
+	repo, _ := smallCommit(t)
+	tree, out := filepath.Join(filepath.Dir(repo), "tree"), t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(tree, "run"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(tree, "run", "pid"), nil, 0o600))
+	encapsulate := []string{"container", "encapsulate", "-q", "--rootfs", tree, "--created", "2026-01-02T03:04:05Z"}
+	first := run(t, "", append(encapsulate, "oci:"+out+"/a")...)
+	require.Zero(t, first.status, first.err)
+	assert.Regexp(t, `^sha256:[0-9a-f]{64}\n$`, first.out)
+	assert.Equal(t, "Left out: /run/pid is made at boot\n", first.err)
+	assert.Equal(t, first, run(t, "", append(encapsulate, "--repo", repo, "oci-archive:"+out+"/b")...))
+	into := filepath.Join(out, "into")
+	tool(t, "ostree", "--repo="+into, "init", "--mode=bare-user")
+	r := run(t, "", "container", "unencapsulate", "--quiet", "--repo", into, "--write-ref", "x", "ostree-unverified-image:oci:"+out+"/a")
+	require.Zero(t, r.status, r.err)
+	list := tool(t, "ostree", "--repo="+into, "ls", "-R", "x")
+	assert.Contains(t, list, " /usr/bin/hello\n")
+	assert.NotContains(t, list, "pid")
+	r = run(t, "", append(encapsulate, "--selinux", "oci:"+out+"/c")...)
+	assert.Equal(t, 1, r.status)
+	assert.Contains(t, r.err, "no SELinux policy")
+	assert.NoDirExists(t, out+"/c")
 }

@@ -152,7 +152,7 @@ arguments, the changes in /etc and the /var that are there.`,
 func (f *upgradeFlags) options(a *app) *host.UpgradeOptions {
 	return &host.UpgradeOptions{
 		Stateroot: f.stateroot, Tag: f.tag, DownloadOnly: f.downloadOnly, SoftReboot: host.SoftReboot(f.softReboot),
-		Deploy: container.DeployOptions{Strict: f.strict, IgnoreSpace: f.ignoreSpace, Jobs: f.jobs, Logger: a.log},
+		Deploy: container.DeployOptions{Strict: f.strict, IgnoreSpace: f.ignoreSpace, KeepBlobs: f.keepBlobs, Jobs: f.jobs, Logger: a.log},
 	}
 }
 
