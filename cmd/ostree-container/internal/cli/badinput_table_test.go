@@ -228,6 +228,11 @@ func verbs() map[string]verb {
 			"result in no dir": {"provisional-repair analyze-inodes --repo DIR/repo --write-result-to WORLD/none/x", 1, "WORLD/none"},
 			noSpace:            {"provisional-repair analyze-inodes --repo DIR/repo --write-result-to DIR/full/x", 1, full},
 		}},
+		"provisional-repair ensure-verity": {good: "provisional-repair ensure-verity --dry-run --repo DIR/repo", faults: map[string]fault{
+			noRepository:   {"provisional-repair ensure-verity --repo WORLD/none", 1, "WORLD/none.*" + missing},
+			"no fs-verity": {"provisional-repair ensure-verity --repo DIR/full/dest", 1, "DIR/full/dest.*unsupported operation"},
+			"archive":      {"provisional-repair ensure-verity --repo DIR/commits", 1, "its mode is archive"},
+		}},
 		"provisional-repair repair": {good: "provisional-repair repair --sysroot DIR/sysroot", locked: "sysroot", faults: map[string]fault{
 			noRepository: {"provisional-repair repair --sysroot WORLD/none", 1, "WORLD/none.*" + missing},
 			exists:       {"provisional-repair repair --sysroot DIR/sysroot --write-result-to WORLD/image", 1, "WORLD/image.*is a directory"},

@@ -16,12 +16,13 @@ import (
 func (a *app) provisionalRepairCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "provisional-repair",
-		Short: "Look for damage by colliding inode numbers, and repair it",
+		Short: "Look for damage by colliding inode numbers, and repair it; turn on fs-verity",
 		Long: `Looks for damage by colliding inode numbers, and repairs it. libostree before 2023.4 kept only the
 lower 32 bits of an inode number while it merged the layers of an image; on file systems with larger
-numbers (XFS of more than 1 TB, for one) a merged image could then have wrong files.`,
+numbers (XFS of more than 1 TB, for one) a merged image could then have wrong files. "ensure-verity"
+guards the objects of a repository against damage on the disk.`,
 	})
-	cmd.AddCommand(a.analyzeInodesCommand(), a.repairCommand())
+	cmd.AddCommand(a.analyzeInodesCommand(), a.repairCommand(), a.ensureVerityCommand())
 	return cmd
 }
 
