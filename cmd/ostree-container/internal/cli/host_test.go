@@ -165,6 +165,15 @@ func (i *images) versions(t *testing.T) (versions []string) {
 	return versions
 }
 
+// adminStatus are functions for scripts in a booted host: what the ostree command says, in the words of all its versions, and what is in
+// /run (newer ones lock without a file).
+const adminStatus = `
+status() { ostree admin status | grep '^[* ] demo' | sed 's/ (finalization locked)/ (staged)/'; }
+staged() {
+	if test -e /run/ostree/staged-deployment; then echo staged and maybe locked
+	elif test ! -e /run/ostree/staged-deployment-locked; then echo nothing staged or locked; fi
+}`
+
 // TestHostBooted is an upgrade of a booted host; what happens when it goes down is done by the ostree command.
 func TestHostBooted(t *testing.T) {
 	i := makeImages(t)
@@ -189,7 +198,7 @@ func TestHostBooted(t *testing.T) {
 		"Next boot: current deployment: demo HEX.0 ("+image+")\n* demo HEX.0\n  demo HEX.0 (rollback)\n"+
 		"Next boot: rollback deployment: demo HEX.0 ("+image+")\n  demo HEX.0 (pending)\n* demo HEX.0\n",
 		i.booted(t, sysroot, `
-status() { ostree admin status | sed '/origin/d; s/(finalization locked)/(staged)/'; } # as before 2023.8
+`+adminStatus+`
 ostree-container host upgrade -q --download-only
 ostree-container host upgrade -q --download-only
 ostree admin finalize-staged >&2 || true
@@ -218,7 +227,7 @@ func TestHostBootedRollbackDiscards(t *testing.T) {
 	r := run(t, "", "image", "deploy", "-q", "--sysroot", sysroot, "--stateroot=demo", "--imgref="+v1)
 	require.Zero(t, r.status, r.err)
 	out := i.booted(t, sysroot, `
-status() { ostree admin status | grep -v origin; }
+`+adminStatus+`
 ostree-container host rollback || echo nothing to go back to
 ostree-container host upgrade -q --tag v2 >/run/out
 ostree admin finalize-staged >&2
@@ -226,30 +235,30 @@ ostree-container host set-default 1 >/run/out
 status
 ostree-container host undeploy 0 || echo refused
 ostree-container host switch -q --download-only $IMAGE:v2 >/run/out
-ls /run/ostree | grep -v locked # a file before 2023.8
+staged
 ostree-container host set-default 1 || echo refused
 ostree-container host pin 0 || echo refused
 ostree-container host status --format json > $DIR/status.json
 ostree-container host status --booted --format json > $DIR/booted.json
 ostree-container host status --format yaml > $DIR/status.yaml
 ostree-container host rollback
-ls /run/ostree
+staged
 status
 ostree-container host upgrade -q --tag v1
 ostree-container host switch -q $IMAGE:v2
 ostree-container host undeploy 0
-ls /run/ostree
+staged
 `)
 	const v2text = "ostree-unverified-image:oci:DIR/image:v2"
 	assert.Equal(t, "nothing to go back to\n"+
 		"* demo HEX.0\n  demo HEX.0 (rollback)\nrefused\n"+
-		"staged-deployment\nrefused\nrefused\n"+
-		"Discarded the staged deployment: demo HEX.1 ("+v2text+")\nNext boot: rollback deployment: demo HEX.0 ("+v2text+")\n"+
+		"staged and maybe locked\nrefused\nrefused\n"+
+		"Discarded the staged deployment: demo HEX.1 ("+v2text+")\nNext boot: rollback deployment: demo HEX.0 ("+v2text+")\nnothing staged or locked\n"+
 		"  demo HEX.0 (pending)\n* demo HEX.0\n"+
 		"No changes in: ostree-unverified-image:oci:DIR/image:v1\n"+
 		"Queued for next boot: "+v2text+"\n  Version: 2\n  Digest: sha256:HEX\n"+
 		"Total new layers: 3     Size: 1.3~kB\nRemoved layers:   1     Size: 232 bytes\nAdded layers:     1     Size: 378 bytes\n"+
-		"Removed: demo HEX.1 ("+v2text+")\n", out)
+		"Removed: demo HEX.1 ("+v2text+")\nnothing staged or locked\n", out)
 
 	// The paths by which programs read bootc's document.
 	var doc, booted map[string]any
