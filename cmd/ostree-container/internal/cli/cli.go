@@ -81,7 +81,7 @@ func calledAs(args []string) []string {
 
 // memoryGoal is from how much memory in use on, in bytes, the garbage collector works harder. It is no bound: an import of any image
 // needs less, but leaves more than that to be collected.
-const memoryGoal = 64 << 20
+const memoryGoal = 48 << 20
 
 // Run runs one command line, without the name of the program, and returns the exit status. The process is left as it
 // is: signals and mount namespaces are the business of Main.
