@@ -31,9 +31,17 @@ func (i *Image) CheckKey(n int) error {
 	return err
 }
 
+// encryptionAnnotations are those that ocicrypt gets to see. Others may be for a key provider: a program or a service of this host, which
+// no image may address.
+var encryptionAnnotations = []string{
+	"org.opencontainers.image.enc.keys.jwe", "org.opencontainers.image.enc.keys.pkcs7", "org.opencontainers.image.enc.pubopts",
+}
+
 // decrypt returns what an encrypted layer was before. With keyOnly it is only seen whether a key fits.
 func (i *Image) decrypt(r io.Reader, desc ocispec.Descriptor, keyOnly bool) (plain io.Reader, err error) {
 	schemes := slices.Sorted(maps.Keys(ocicrypt.GetWrappedKeysMap(desc)))
+	desc.Annotations = maps.Clone(desc.Annotations)
+	maps.DeleteFunc(desc.Annotations, func(name, _ string) bool { return !slices.Contains(encryptionAnnotations, name) })
 	lock := cmp.Or(strings.Join(schemes, ", "), "a scheme that is not known")
 	if i.keys == nil {
 		return nil, fmt.Errorf("%w (for %s), and no decryption key was given", ErrEncrypted, lock)
