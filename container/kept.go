@@ -39,6 +39,15 @@ func openKept(repo *ostree.Repo) (*ocidir.Dir, error) {
 	return dir, nil
 }
 
+// readKept is openKept for who can do without them: somebody who may read the repository and not these has none.
+func readKept(repo *ostree.Repo) (*ocidir.Dir, error) {
+	dir, err := openKept(repo)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, nil
+	}
+	return dir, err
+}
+
 var keptOptions = &ocidir.Options{Private: true, Durable: true}
 
 // createKept is openKept, and makes the directory if it is missing.
@@ -99,7 +108,7 @@ func loadKeptManifest(dir *ocidir.Dir, manifest digest.Digest) (*keptImage, erro
 	}
 	k := &keptImage{dir: dir, raw: raw}
 	if err := json.Unmarshal(raw, &k.parsed); err != nil {
-		return nil, fmt.Errorf("kept manifest %s: %w", manifest, err)
+		return nil, fmt.Errorf("kept manifest %s: %w: %w", manifest, ocidir.ErrDamaged, err)
 	}
 	k.manifest = ocispec.Descriptor{MediaType: k.parsed.MediaType, Digest: manifest, Size: int64(len(raw))}
 	if k.manifest.MediaType == "" {
@@ -167,14 +176,16 @@ func (i *Importer) keepDocuments(ctx context.Context) (err error) {
 
 // copyKept takes over what src keeps of an image.
 func copyKept(ctx context.Context, src, dst *ostree.Repo, manifest digest.Digest, verify bool) (err error) {
-	from, err := openKept(src)
+	from, err := readKept(src)
 	if from == nil || err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
 	k, err := loadKept(from, manifest)
-	if k == nil || err != nil {
-		return err
+	if err != nil {
+		return keptError(src, err)
+	} else if k == nil {
+		return nil
 	}
 	to, err := createKept(dst)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/ostree-container/ostree-container/container/internal/ocidir"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -25,7 +26,12 @@ func unusedKept(repo *ostree.Repo, stays needed) (_ map[string]int64, err error)
 		delete(names, fileOf(id))
 	}
 	for id := range stays.manifests {
-		if k, err := loadKeptManifest(dir, id); err == nil && k != nil {
+		k, err := loadKeptManifest(dir, id)
+		switch {
+		case errors.Is(err, ocidir.ErrDamaged): // of no use
+		case err != nil:
+			return nil, keptError(repo, err)
+		case k != nil:
 			delete(names, fileOf(id))
 			delete(names, fileOf(k.parsed.Config.Digest))
 		}

@@ -117,7 +117,7 @@ func TestReexportOfKeptBlobs(t *testing.T) {
 		assert.NoDirExists(t, out+"/other")
 		_, err = container.Reexport(t.Context(), repo, imageName(t, w.Ref), imageName(t, "docker-archive:"+out+"/d"), &container.ReexportOptions{PreserveDigests: true})
 		require.ErrorIs(t, err, container.ErrDigestChanged)
-		assert.NotEqual(t, "", reexport(t, repo, w.Ref, "docker-archive:"+out+"/d:x", nil))
+		assert.NotEmpty(t, reexport(t, repo, w.Ref, "docker-archive:"+out+"/d:x", nil))
 
 		// Neither libostree nor its prune minds, nor does it take anything.
 		oracle.Fsck(t, dir)
@@ -219,9 +219,15 @@ func TestKeepBlobsOfWhatIsThere(t *testing.T) {
 	// One that was lost, and a manifest that is damaged.
 	kept := filepath.Join(repoDir, "extensions/ostree-container/kept/blobs/sha256")
 	require.NoError(t, os.Remove(filepath.Join(kept, v1.Manifest.Layers[1].Digest.Encoded())))
-	require.NoError(t, os.WriteFile(filepath.Join(kept, v1.Digest().Encoded()), append([]byte(" "), v1.RawManifest[1:]...), 0o600))
+	damage := func() {
+		require.NoError(t, os.WriteFile(filepath.Join(kept, v1.Digest().Encoded()), append([]byte(" "), v1.RawManifest[1:]...), 0o600))
+	}
+	damage()
 	_, err = container.Reexport(t.Context(), repo, imageName(t, ref), ociRef(t, t.TempDir()+"/out"), nil)
 	require.ErrorContains(t, err, v1.Digest().String())
+	mustPull(t, repo, ref, keepBlobs)
+	assert.Equal(t, v1.Digest(), reexport(t, repo, ref, "oci:"+t.TempDir()+"/out", &container.ReexportOptions{PreserveDigests: true}))
+	damage()
 	_, err = container.GCImageLayers(t.Context(), repo, nil)
 	require.NoError(t, err)
 	mustPull(t, repo, ref, keepBlobs)

@@ -83,7 +83,7 @@ func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageRe
 		return "", fmt.Errorf("%w: %s keeps no manifests", ErrDigestChanged, dest.Transport)
 	}
 	if opts.Compression == "" && opts.Level == 0 {
-		dir, err := openKept(repo)
+		dir, err := readKept(repo)
 		if err != nil {
 			return "", err
 		}

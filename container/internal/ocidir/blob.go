@@ -78,14 +78,15 @@ func (b *Blob) Digest() digest.Digest {
 	return digest.NewDigestFromBytes(digest.SHA256, b.hash.Sum(nil))
 }
 
-// Commit names the blob by its digest. One that exists already, with this size, is left alone.
+// Commit names the blob by its digest. One that exists already, with this size, is left alone, except in a Durable layout: there it is
+// replaced, as it may be damaged.
 func (b *Blob) Commit(mediaType string) (ocispec.Descriptor, error) {
 	defer func() { _ = b.Close() }() // the file is linked or unwanted
 	if b.err != nil {
 		return ocispec.Descriptor{}, b.err
 	}
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.NewDigestFromBytes(digest.SHA256, b.hash.Sum(nil)), Size: b.size}
-	if b.dir.Has(desc) {
+	if !b.dir.strict && b.dir.Has(desc) {
 		return desc, nil
 	}
 	if b.dir.strict {

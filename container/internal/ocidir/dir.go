@@ -18,6 +18,9 @@ import (
 // ErrNotLayout is returned for a directory that holds other things than an OCI layout.
 var ErrNotLayout = errors.New("not an OCI image layout")
 
+// ErrDamaged is returned for a document that is not the one of its name.
+var ErrDamaged = errors.New("damaged")
+
 // maxDocument is the largest index or manifest that is read, in bytes.
 const maxDocument = 4 << 20
 
@@ -72,7 +75,7 @@ func Create(path string, opts *Options) (*Dir, error) {
 		if err := os.MkdirAll(filepath.Join(path, blobDir), mode); err != nil {
 			return nil, err
 		}
-		if err := writeMarker(path, marker); err != nil {
+		if err := writeMarker(path, marker, opts.Durable); err != nil {
 			return nil, err
 		}
 	case err != nil:
@@ -82,14 +85,22 @@ func Create(path string, opts *Options) (*Dir, error) {
 }
 
 // writeMarker writes the file oci-layout. It is renamed into place: several processes may make one layout.
-func writeMarker(path, marker string) error {
+func writeMarker(path, marker string, durable bool) (err error) {
 	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 	if err != nil {
 		return err
 	}
 	temp := filepath.Join(path, blobDir, ".tmp-"+rand.Text())
-	if err := os.WriteFile(temp, layout, 0o644); err != nil {
-		return errors.Join(err, os.RemoveAll(temp))
+	f, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(layout)
+	if durable && err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(temp))
 	}
 	return os.Rename(temp, marker)
 }
@@ -198,9 +209,9 @@ func (d *Dir) ReadDocument(dgst digest.Digest) (_ []byte, err error) {
 	case err != nil:
 		return nil, err
 	case len(data) > maxDocument:
-		return nil, fmt.Errorf("blob %s is larger than %d bytes", dgst, maxDocument)
+		return nil, fmt.Errorf("%w: blob %s is larger than %d bytes", ErrDamaged, dgst, maxDocument)
 	case digest.FromBytes(data) != dgst:
-		return nil, fmt.Errorf("blob %s does not have its digest but %s", dgst, digest.FromBytes(data))
+		return nil, fmt.Errorf("%w: blob %s does not have its digest but %s", ErrDamaged, dgst, digest.FromBytes(data))
 	}
 	return data, nil
 }
