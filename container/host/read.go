@@ -96,7 +96,7 @@ func (r *reader) entry(ctx context.Context, d *ostree.Deployment) (*Entry, error
 	origin, err := d.Origin()
 	if err != nil {
 		e.Error = err.Error()
-		return e, nil
+		return e, nil //nolint:nilerr // part of what is told
 	}
 	e.Incompatible = layered(origin)
 	if r.opts.Details {
@@ -108,7 +108,7 @@ func (r *reader) entry(ctx context.Context, d *ostree.Deployment) (*Entry, error
 	ref, err := container.DeploymentImage(d)
 	if err != nil {
 		e.Error = err.Error()
-		return e, nil
+		return e, nil //nolint:nilerr // part of what is told
 	}
 	if ref == nil {
 		return e, nil
@@ -121,7 +121,7 @@ func (r *reader) entry(ctx context.Context, d *ostree.Deployment) (*Entry, error
 	}
 	if err != nil {
 		e.Image, e.Error = &Image{Image: referenceOf(*ref)}, err.Error()
-		return e, nil
+		return e, nil //nolint:nilerr // part of what is told
 	}
 	e.Image = imageOf(*ref, state.ManifestDigest, state.Version(), state.Config)
 	if u := state.CachedUpdate; u != nil && u.ManifestDigest != state.ManifestDigest {

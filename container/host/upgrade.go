@@ -58,6 +58,7 @@ type Upgraded struct {
 	// Locked: what is staged is not applied at shutdown. LockChanged: it was staged before, and Locked is new.
 	Locked, LockChanged bool
 	SoftReboot          bool // what is staged is the target of the next soft reboot
+	OtherStaged         bool // with OtherNext: that one is staged
 	OtherNext           bool // Unchanged, but the host boots another deployment next: one that is staged, or a queued rollback
 }
 
@@ -219,7 +220,9 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 		}
 		if follows {
 			up.Outcome, up.Locked = Unchanged, false
-			up.OtherNext = booted != nil && !sysroot.Deployments()[0].Equal(booted)
+			next := sysroot.Deployments()[0]
+			up.OtherNext = booted != nil && !next.Equal(booted) && !container.FinalizationLocked(next)
+			up.OtherStaged = up.OtherNext && next.IsStaged()
 		}
 		return follows, err
 	}
@@ -227,7 +230,9 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 		return nil, err
 	}
 	if up.Outcome == Staged || up.Outcome == AlreadyStaged {
-		up.SoftReboot, err = softReboot(ctx, sysroot, opts)
+		if up.SoftReboot, err = softReboot(ctx, sysroot, opts); err != nil {
+			err = fmt.Errorf("what is staged will be applied when the host shuts down, but: %w", err)
+		}
 	}
 	return up, err
 }

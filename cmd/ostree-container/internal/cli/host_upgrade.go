@@ -169,15 +169,21 @@ func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string,
 	opts.Deploy.Progress = progress.event
 	up, err := do(opts)
 	progress.stop()
+	if up != nil { // also with an error: something is staged
+		a.journalUpgrade(ctx, sysroot, verb, up)
+	}
 	if err != nil {
 		return err
 	}
-	a.journalUpgrade(ctx, sysroot, verb, up)
 	if text := container.FilteredContentWarning(up.State.Filtered); text != "" {
 		fmt.Fprintln(a.err, oneLine(text))
 	}
 	if up.OtherNext {
-		a.warn("the booted deployment is the newest, but another one is booted next: see host status; host undeploy 0 removes that")
+		advice := "host rollback makes the booted one the first again"
+		if up.OtherStaged {
+			advice = "host undeploy 0 discards what is staged"
+		}
+		a.warn("the booted deployment is the newest, but another one is booted next: see host status; %s", advice)
 	}
 	return a.reportUpgrade(up, f.format)
 }
