@@ -353,7 +353,7 @@ func TestHostJSON(t *testing.T) {
 	assert.Equal(t, false, result("pin", "0")["changed"])
 	assert.Equal(t, true, result("unpin", "0")["changed"])
 	assert.Equal(t, true, result("set-default", "1")["changed"])
-	assert.Equal(t, 1.0, result("undeploy", "1")["index"])
+	assert.EqualValues(t, 1, result("undeploy", "1")["index"])
 }
 
 // What a host cannot do is said before anything is fetched or changed.
