@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/opencontainers/go-digest"
@@ -16,7 +14,6 @@ import (
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/chunking"
 	"github.com/ostree-container/ostree-container/container/internal/compress"
-	"github.com/ostree-container/ostree-container/container/internal/ocidir"
 	"github.com/ostree-container/ostree-container/container/objectset"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -112,14 +109,7 @@ func Encapsulate(ctx context.Context, repo *ostree.Repo, rev string, dest imager
 	if err != nil {
 		return "", err
 	}
-	if dest.Transport == imageref.TransportOCIDir {
-		path, tag := dest.PathAndTag()
-		return writeLayout(path, func(dir *ocidir.Dir) (digest.Digest, error) { return b.build(ctx, dir, tag) })
-	}
-	return buildAndPush(ctx, dest, opts.Push, func(dir *ocidir.Dir) error {
-		_, err := b.build(ctx, dir, "")
-		return err
-	})
+	return writeImage(ctx, dest, opts.Push, nil, b.build)
 }
 
 // imageBuilder makes the image of one commit.
@@ -167,26 +157,4 @@ func newImageBuilder(ctx context.Context, repo *ostree.Repo, rev string, dest im
 		return b, nil
 	}
 	return b, b.planChunks(ctx)
-}
-
-// writeLayout has an image written into the layout at path, which is removed again if it was made here and something goes wrong.
-func writeLayout(path string, write func(*ocidir.Dir) (digest.Digest, error)) (_ digest.Digest, err error) {
-	made := os.Mkdir(path, 0o755) == nil // else Create says why not
-	dir, err := ocidir.Create(path, nil)
-	if err != nil {
-		for _, dir := range []string{"blobs/sha256", "blobs", ""} {
-			if made {
-				_ = os.Remove(filepath.Join(path, dir)) // one that is empty: others may be at it, too
-			}
-		}
-		return "", fmt.Errorf("output %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil && made {
-			err = errors.Join(err, dir.Abandon())
-		} else {
-			err = errors.Join(err, dir.Close())
-		}
-	}()
-	return write(dir)
 }

@@ -2,7 +2,6 @@ package container
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -14,7 +13,6 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/ocidir"
 	"github.com/ostree-container/ostree-container/container/registry"
 )
@@ -145,17 +143,4 @@ func (b *imageBuilder) cmd() ([]string, error) {
 		return nil, fmt.Errorf("commit %s: metadata %w", b.contents.Commit.Checksum, err)
 	}
 	return cmd, nil
-}
-
-// buildAndPush has an image written into a temporary layout, and sends it to its destination.
-func buildAndPush(ctx context.Context, dest imageref.ImageReference, opts *PushOptions, build func(*ocidir.Dir) error) (_ digest.Digest, err error) {
-	dir, err := ocidir.Temp()
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, dir.Remove()) }()
-	if err := build(dir); err != nil {
-		return "", err
-	}
-	return registry.Push(ctx, dir.Path(), dest, opts)
 }

@@ -100,19 +100,9 @@ func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageRe
 	if err != nil {
 		return "", err
 	}
-	if dest.Transport == imageref.TransportOCIDir {
-		path, tag := dest.PathAndTag()
-		return writeLayout(path, func(dir *ocidir.Dir) (digest.Digest, error) {
-			desc, err := x.write(ctx, dir, tag)
-			return desc.Digest, err
-		})
-	}
-	return buildAndPush(ctx, dest, opts.Push, func(dir *ocidir.Dir) error {
-		_, err := x.write(ctx, dir, "")
-		if err == nil {
-			x.progress.send(PhaseStarted{Phase: PhasePush})
-		}
-		return err
+	return writeImage(ctx, dest, opts.Push, x.progress, func(ctx context.Context, dir *ocidir.Dir, tag string) (digest.Digest, error) {
+		desc, err := x.write(ctx, dir, tag)
+		return desc.Digest, err
 	})
 }
 

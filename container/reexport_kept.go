@@ -31,7 +31,7 @@ func (k *keptImage) reexport(ctx context.Context, state *LayeredImageState, dest
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)
 	}
-	write := func(dir *ocidir.Dir, tag string) (digest.Digest, error) {
+	return writeImage(ctx, dest, opts.Push, progress, func(ctx context.Context, dir *ocidir.Dir, tag string) (digest.Digest, error) {
 		done := progress.phase(PhaseExport)
 		if err := k.writeLayers(ctx, dir, jobs); err != nil {
 			return "", err
@@ -44,17 +44,6 @@ func (k *keptImage) reexport(ctx context.Context, state *LayeredImageState, dest
 			done()
 		}
 		return desc.Digest, err
-	}
-	if dest.Transport == imageref.TransportOCIDir {
-		path, tag := dest.PathAndTag()
-		return writeLayout(path, func(dir *ocidir.Dir) (digest.Digest, error) { return write(dir, tag) })
-	}
-	return buildAndPush(ctx, dest, opts.Push, func(dir *ocidir.Dir) error {
-		_, err := write(dir, "")
-		if err == nil {
-			progress.send(PhaseStarted{Phase: PhasePush})
-		}
-		return err
 	})
 }
 

@@ -63,14 +63,7 @@ func ReplaceDetachedMetadata(ctx context.Context, src, dest imageref.ImageRefere
 		}
 	}
 	r := &metadataReplacer{image: image, layers: layers, metadata: metadata}
-	if dest.Transport == imageref.TransportOCIDir {
-		path, tag := dest.PathAndTag()
-		return writeLayout(path, func(dir *ocidir.Dir) (digest.Digest, error) { return r.write(ctx, dir, tag) })
-	}
-	return buildAndPush(ctx, dest, opts.Push, func(dir *ocidir.Dir) error {
-		_, err := r.write(ctx, dir, "")
-		return err
-	})
+	return writeImage(ctx, dest, opts.Push, nil, r.write)
 }
 
 type metadataReplacer struct {
