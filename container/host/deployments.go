@@ -41,8 +41,8 @@ type RolledBack struct {
 	Discarded *Change // what was staged; nil: nothing was
 }
 
-// locked loads the sysroot with its lock held, and calls f.
-func locked(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions, f func(logger *slog.Logger) error) error {
+// locked loads the sysroot with its lock held, and calls f, with options that are not nil.
+func locked(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions, f func(opts *ChangeOptions) error) error {
 	if opts == nil {
 		opts = &ChangeOptions{}
 	}
@@ -51,7 +51,7 @@ func locked(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions, f
 		return err
 	}
 	defer unlock()
-	return f(opts.Logger)
+	return f(opts)
 }
 
 // Rollback makes the rollback deployment the default: the first of the stateroot in boot order that is neither booted nor staged, or, on a
@@ -59,12 +59,8 @@ func locked(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions, f
 // is discarded. Changes in /etc since the last boot stay with the deployment that they were made in. It returns ErrNoRollback.
 func Rollback(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions) (*RolledBack, error) {
 	result := &RolledBack{}
-	err := locked(ctx, sysroot, opts, func(logger *slog.Logger) error {
-		given := ""
-		if opts != nil {
-			given = opts.Stateroot
-		}
-		stateroot, err := Stateroot(sysroot, given)
+	err := locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
+		stateroot, err := Stateroot(sysroot, opts.Stateroot)
 		if err != nil {
 			return err
 		}
@@ -73,7 +69,7 @@ func Rollback(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions)
 			return err
 		}
 		result.Next = changeOf(to)
-		return write(ctx, sysroot, list, logger)
+		return write(ctx, sysroot, list, opts.Logger)
 	})
 	if err != nil {
 		return nil, err
@@ -162,7 +158,7 @@ func at(sysroot *ostree.Sysroot, index int) (*ostree.Deployment, error) {
 // SetPinned makes deployments, by their index, ones that are kept when new ones come, or no longer. One that is staged is refused
 // (ErrStaged); if any is, nothing is changed. Changed is false for those that were so already.
 func SetPinned(ctx context.Context, sysroot *ostree.Sysroot, indexes []int, pinning ostree.Pinning, opts *ChangeOptions) (changes []Change, err error) {
-	err = locked(ctx, sysroot, opts, func(*slog.Logger) error {
+	err = locked(ctx, sysroot, opts, func(*ChangeOptions) error {
 		list := make([]*ostree.Deployment, len(indexes))
 		for n, index := range indexes {
 			if list[n], err = at(sysroot, index); err != nil {
@@ -189,7 +185,7 @@ func SetPinned(ctx context.Context, sysroot *ostree.Sysroot, indexes []int, pinn
 
 // Undeploy removes a deployment, and what nothing else needs. The booted one (ErrBooted) and a pinned one (ErrPinned) are refused.
 func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
-	err = locked(ctx, sysroot, opts, func(logger *slog.Logger) error {
+	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		d, err := at(sysroot, index)
 		if err != nil {
 			return err
@@ -208,14 +204,14 @@ func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *Cha
 				list = append(list, other)
 			}
 		}
-		return write(ctx, sysroot, list, logger)
+		return write(ctx, sysroot, list, opts.Logger)
 	})
 	return c, err
 }
 
 // SetDefault makes a deployment the first in boot order. While something is staged it is refused (ErrStaged): that would come before it.
 func SetDefault(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
-	err = locked(ctx, sysroot, opts, func(logger *slog.Logger) error {
+	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		d, err := at(sysroot, index)
 		if err != nil {
 			return err
@@ -227,7 +223,7 @@ func SetDefault(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *C
 		if c.Changed = index != 0; !c.Changed {
 			return nil
 		}
-		return write(ctx, sysroot, first(d, sysroot.Deployments()), logger)
+		return write(ctx, sysroot, first(d, sysroot.Deployments()), opts.Logger)
 	})
 	return c, err
 }

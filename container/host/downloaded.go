@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/ostree-container/ostree-container/container"
@@ -48,38 +47,4 @@ func unlock(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, opts
 	}
 	up.Image = *ref
 	return up, container.SetFinalizationLock(ctx, sysroot, false)
-}
-
-// softReboot makes what is staged the target of the next soft reboot, if that is asked for.
-func softReboot(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (bool, error) {
-	if opts.SoftReboot == SoftRebootNone {
-		return false, nil
-	}
-	log := opts.Deploy.Logger
-	unlock, err := container.LockSysroot(ctx, sysroot, log)
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	staged := sysroot.StagedDeployment()
-	if staged == nil {
-		return false, fmt.Errorf("soft reboot: nothing is staged: %w", ostree.ErrNotFound)
-	}
-	can, err := staged.CanSoftReboot()
-	if err == nil && !can {
-		err = fmt.Errorf("%w to deployment %d (%s): kernel or kernel arguments are not those of the running system", ErrSoftReboot, staged.Index(), name(staged))
-	}
-	if err == nil {
-		err = sysroot.DeploymentSetSoftReboot(ctx, staged, ostree.RefuseKernelSkew)
-	}
-	if err == nil {
-		return true, nil
-	}
-	if opts.SoftReboot == SoftRebootAuto && (errors.Is(err, ErrSoftReboot) || errors.Is(err, ostree.ErrUnsupported)) {
-		if log != nil {
-			log.Info("no soft reboot", "reason", err)
-		}
-		return false, nil
-	}
-	return false, err
 }

@@ -32,7 +32,7 @@ func Read(ctx context.Context, sysroot *ostree.Sysroot, opts *Options) (*Host, e
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{repo: repo, sysroot: sysroot, opts: opts}
+	r := &reader{repo: repo, opts: opts}
 	h := &Host{APIVersion: APIVersion, Kind: Kind, Metadata: Metadata{Name: "host"}, Spec: Spec{BootOrder: BootDefault}}
 	h.Status.Sysroot, h.Status.Others = sysroot.Path(), []Entry{}
 	booted := sysroot.BootedDeployment()
@@ -73,10 +73,9 @@ func Read(ctx context.Context, sysroot *ostree.Sysroot, opts *Options) (*Host, e
 }
 
 type reader struct {
-	repo    *ostree.Repo
-	sysroot *ostree.Sysroot
-	opts    *Options
-	seen    bool // the deployment that is booted next
+	repo *ostree.Repo
+	opts *Options
+	seen bool // the deployment that is booted next
 }
 
 func (r *reader) entry(ctx context.Context, d *ostree.Deployment) (*Entry, error) {

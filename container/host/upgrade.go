@@ -12,16 +12,6 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// SoftReboot says whether a new deployment is made the target of the next soft reboot (`systemctl soft-reboot`).
-type SoftReboot string
-
-// Values of SoftReboot.
-const (
-	SoftRebootNone     SoftReboot = ""
-	SoftRebootAuto     SoftReboot = "auto"     // where that is possible
-	SoftRebootRequired SoftReboot = "required" // that it is not possible is an error (ErrSoftReboot, ostree.ErrUnsupported)
-)
-
 // UpgradeOptions are options of Upgrade, Switch, Check and ApplyDownloaded; nil means the default.
 type UpgradeOptions struct {
 	// Stateroot is that of the host; "": see Stateroot.

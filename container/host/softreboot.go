@@ -1,0 +1,54 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// SoftReboot says whether a new deployment is made the target of the next soft reboot (`systemctl soft-reboot`).
+type SoftReboot string
+
+// Values of SoftReboot.
+const (
+	SoftRebootNone     SoftReboot = ""
+	SoftRebootAuto     SoftReboot = "auto"     // where that is possible
+	SoftRebootRequired SoftReboot = "required" // that it is not possible is an error (ErrSoftReboot, ostree.ErrUnsupported)
+)
+
+// softReboot makes what is staged the target of the next soft reboot, if that is asked for.
+func softReboot(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (bool, error) {
+	if opts.SoftReboot == SoftRebootNone {
+		return false, nil
+	}
+	log := opts.Deploy.Logger
+	done, err := container.LockSysroot(ctx, sysroot, log)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	staged := sysroot.StagedDeployment()
+	if staged == nil {
+		return false, fmt.Errorf("soft reboot: nothing is staged: %w", ostree.ErrNotFound)
+	}
+	can, err := staged.CanSoftReboot()
+	if err == nil && !can {
+		err = fmt.Errorf("%w to deployment %d (%s): kernel or kernel arguments are not those of the running system", ErrSoftReboot, staged.Index(), name(staged))
+	}
+	if err == nil {
+		err = sysroot.DeploymentSetSoftReboot(ctx, staged, ostree.RefuseKernelSkew)
+	}
+	if err == nil {
+		return true, nil
+	}
+	if opts.SoftReboot == SoftRebootAuto && (errors.Is(err, ErrSoftReboot) || errors.Is(err, ostree.ErrUnsupported)) {
+		if log != nil {
+			log.Info("no soft reboot", "reason", err)
+		}
+		return false, nil
+	}
+	return false, err
+}
