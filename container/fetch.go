@@ -249,9 +249,9 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	return sum.String(), nil
 }
 
-// content imports an uncompressed layer. The result is empty for one of an ostree base.
+// content imports an uncompressed layer. The result says nothing of one of an ostree base.
 func (f *fetcher) content(ctx context.Context, l *LayerState, r *twinhash.Reader, opts *layer.Options) (*object.Commit, *layer.Result, error) {
-	res := &layer.Result{}
+	res := &layer.Result{Whiteouts: true} // not looked for
 	switch l.Kind {
 	case LayerCommit:
 		commit, err := objectset.ImportCommit(ctx, f.store, f.pool, r, f.commitVerifier())

@@ -280,11 +280,7 @@ func (i *Importer) checkSpace(ctx context.Context, p *PreparedImport) error {
 	if i.opts.IgnoreSpace {
 		return nil
 	}
-	reserved, err := i.repo.MinFreeSpaceBytes(ctx)
-	if err != nil {
-		return err
-	}
-	free, err := objstore.FreeSpace(i.repo.FD(), reserved)
+	free, reserved, err := i.freeSpace(ctx)
 	if err != nil {
 		return err
 	}
@@ -293,6 +289,15 @@ func (i *Importer) checkSpace(ctx context.Context, p *PreparedImport) error {
 			ErrNoSpace, i.ref.ImgRef, need, i.repo.Path(), max(free, 0), reserved)
 	}
 	return nil
+}
+
+// freeSpace returns how many bytes can be written above those that the repository keeps free, less than 0 if there are fewer than that.
+func (i *Importer) freeSpace(ctx context.Context) (free int64, reserved uint64, err error) {
+	if reserved, err = i.repo.MinFreeSpaceBytes(ctx); err != nil {
+		return 0, 0, err
+	}
+	free, err = objstore.FreeSpace(i.repo.FD(), reserved)
+	return free, reserved, err
 }
 
 // collectWait is how long a collection after an import waits for other imports; they collect when they are done.

@@ -193,13 +193,14 @@ func copyKept(ctx context.Context, src, dst *ostree.Repo, manifest digest.Digest
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	for _, desc := range append(k.blobs(), k.manifest) {
+		linked := false
 		if !verify {
-			if ok, err := to.LinkBlob(from, desc); ok || err != nil {
-				if err != nil {
-					return err
-				}
-				continue
+			if linked, err = to.LinkBlob(from, desc); err != nil {
+				return err
 			}
+		}
+		if linked {
+			continue
 		}
 		if err := writeKept(ctx, from, to, desc); err != nil {
 			return err

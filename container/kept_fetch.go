@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/container/internal/ocidir"
 	"github.com/ostree-container/ostree-container/container/registry"
 	"github.com/ostree-container/ostree-container/ostree"
@@ -28,11 +27,7 @@ func (i *Importer) keep(ctx context.Context, blob io.ReadCloser, l *LayerState) 
 	if i.kept == nil {
 		return k, nil
 	}
-	reserved, err := i.repo.MinFreeSpaceBytes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	free, err := objstore.FreeSpace(i.repo.FD(), reserved)
+	free, reserved, err := i.freeSpace(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -22,8 +22,13 @@ func unusedKept(repo *ostree.Repo, stays needed) (_ map[string]int64, err error)
 	if err != nil {
 		return nil, keptError(repo, err)
 	}
+	keep := func(id digest.Digest) {
+		if name, err := ocidir.BlobName(id); err == nil { // else there is no such file
+			delete(names, name)
+		}
+	}
 	for id := range stays.layers {
-		delete(names, fileOf(id))
+		keep(id)
 	}
 	for id := range stays.manifests {
 		k, err := loadKeptManifest(dir, id)
@@ -32,19 +37,11 @@ func unusedKept(repo *ostree.Repo, stays needed) (_ map[string]int64, err error)
 		case err != nil:
 			return nil, keptError(repo, err)
 		case k != nil:
-			delete(names, fileOf(id))
-			delete(names, fileOf(k.parsed.Config.Digest))
+			keep(id)
+			keep(k.parsed.Config.Digest)
 		}
 	}
 	return names, nil
-}
-
-// fileOf is the name of a blob, "" for a digest of which there is none.
-func fileOf(id digest.Digest) string {
-	if id.Validate() != nil || id.Algorithm() != digest.SHA256 {
-		return ""
-	}
-	return id.Encoded()
 }
 
 // removeKept deletes kept blobs by name.

@@ -176,7 +176,7 @@ func (d *Dir) Abandon() error {
 
 // Has reports whether the blob is there, with the size that its descriptor states.
 func (d *Dir) Has(desc ocispec.Descriptor) bool {
-	name, err := blobName(desc.Digest)
+	name, err := BlobName(desc.Digest)
 	if err != nil {
 		return false
 	}
@@ -186,7 +186,7 @@ func (d *Dir) Has(desc ocispec.Descriptor) bool {
 
 // Open opens a blob for reading; its content is not compared with its digest.
 func (d *Dir) Open(dgst digest.Digest) (*os.File, error) {
-	name, err := blobName(dgst)
+	name, err := BlobName(dgst)
 	if err != nil {
 		return nil, err
 	}
@@ -216,8 +216,8 @@ func (d *Dir) ReadDocument(dgst digest.Digest) (_ []byte, err error) {
 	return data, nil
 }
 
-// blobName is the name below blobs/sha256; other algorithms are refused.
-func blobName(dgst digest.Digest) (string, error) {
+// BlobName returns the name of a blob below blobs/sha256. Digests of other algorithms, and what is no digest, are refused.
+func BlobName(dgst digest.Digest) (string, error) {
 	if err := dgst.Validate(); err != nil {
 		return "", fmt.Errorf("blob %q: %w", string(dgst), err)
 	}

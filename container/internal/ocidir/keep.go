@@ -42,7 +42,7 @@ func (d *Dir) LinkBlob(from *Dir, desc ocispec.Descriptor) (bool, error) {
 	if d.Has(desc) {
 		return true, nil
 	}
-	name, err := blobName(desc.Digest)
+	name, err := BlobName(desc.Digest)
 	if err != nil {
 		return false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -50,7 +51,7 @@ func Write(ctx context.Context, store *objstore.Store, fd int, opts *Options) (*
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, &os.PathError{Op: "stat", Path: "/", Err: err}
 	}
-	w := &writer{store: store, opts: opts, mounts: newMounts(fd, st.Dev), links: map[inode]*file{}, metas: map[string]object.Checksum{}}
+	w := &writer{store: store, opts: opts, mounts: newMounts(fd, st.Dev), links: map[inode]*file{}}
 	w.group, w.ctx = errgroup.WithContext(ctx)
 	w.group.SetLimit(runtime.GOMAXPROCS(0))
 	root, err := w.read(fd, "", &st)
@@ -102,7 +103,6 @@ type writer struct {
 	group *errgroup.Group
 	mounts
 	links map[inode]*file // those with several names
-	metas map[string]object.Checksum
 	label labels
 }
 
@@ -275,10 +275,10 @@ func (w *writer) encode(ctx context.Context, d *dir, path string) (tree, meta ob
 		return tree, meta, context.Cause(ctx)
 	}
 	t := &object.DirTree{}
-	for _, name := range sorted(d.files) {
+	for _, name := range slices.Sorted(maps.Keys(d.files)) {
 		t.Files = append(t.Files, object.FileEntry{Name: name, Sum: d.files[name].sum})
 	}
-	for _, name := range sorted(d.dirs) {
+	for _, name := range slices.Sorted(maps.Keys(d.dirs)) {
 		e := object.DirEntry{Name: name}
 		if e.Tree, e.Meta, err = w.encode(ctx, d.dirs[name], path+"/"+name); err != nil {
 			return tree, meta, err
@@ -292,13 +292,4 @@ func (w *writer) encode(ctx context.Context, d *dir, path string) (tree, meta ob
 		err = fmt.Errorf("directory %s/: %w", path, err)
 	}
 	return tree, meta, err
-}
-
-func sorted[V any](m map[string]V) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
