@@ -167,14 +167,12 @@ func (a *app) deploy(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.
 	if err != nil {
 		return err
 	}
-	r := &record{id: journalDeployed, verb: "deploy", image: ref.String(), stateroot: stateroot, outcome: string(host.Deployed), message: "Deployed " + ref.String()}
+	up := &host.Upgraded{Image: ref, Stateroot: stateroot, State: state, Outcome: host.Deployed}
 	if booted != nil {
-		r.outcome, r.message = string(host.Staged), "Staged "+ref.String()
+		up.Outcome = host.Staged
 	}
-	a.journal(ctx, repoOf(sysroot), r.of(state))
-	if text := container.FilteredContentWarning(state.Filtered); text != "" {
-		fmt.Fprintln(a.err, oneLine(text))
-	}
+	a.journalUpgrade(ctx, sysroot, "deploy", up)
+	a.warnAboutFiltered(state)
 	if f.writeCommitID != "" {
 		if err := writeFile(f.writeCommitID, []byte(state.MergeCommit)); err != nil {
 			return fmt.Errorf("write commit to file: %w", err)

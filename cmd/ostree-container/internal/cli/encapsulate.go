@@ -27,6 +27,7 @@ type encapsulateFlags struct {
 	level, maxLayers, jobs             int
 	fast, legacyVersion, quiet         bool
 	rootfs, created                    string
+	createdAt                          time.Time // of created
 	selinux, strict                    bool
 }
 
@@ -75,7 +76,8 @@ func (f *encapsulateFlags) check(cmd *cobra.Command) error {
 		return usagef("--created, --selinux and --strict need --rootfs")
 	}
 	if f.created != "" {
-		if _, err := time.Parse(time.RFC3339, f.created); err != nil {
+		var err error
+		if f.createdAt, err = time.Parse(time.RFC3339, f.created); err != nil {
 			return usagef("invalid value %q for --created: %w", f.created, err)
 		}
 	}

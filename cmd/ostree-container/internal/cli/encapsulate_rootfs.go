@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/container/imageref"
@@ -16,17 +15,11 @@ const maxSkipped = 20
 // encapsulateRootfs makes an image of a directory; without a repository its commit is not kept.
 func (a *app) encapsulateRootfs(ctx context.Context, path string, dest imageref.ImageReference, f *encapsulateFlags, opts *container.EncapsulateOptions) error {
 	skipped := 0
-	rootfs := &container.RootfsOptions{SELinux: f.selinux, Strict: f.strict, Logger: a.log, Skipped: func(name, why string) {
+	rootfs := &container.RootfsOptions{Created: f.createdAt, SELinux: f.selinux, Strict: f.strict, Logger: a.log, Skipped: func(name, why string) {
 		if skipped++; skipped <= maxSkipped {
 			a.log.Info(fmt.Sprintf("Left out: %s %s", oneLine(name), why))
 		}
 	}}
-	if f.created != "" {
-		var err error
-		if rootfs.Created, err = time.Parse(time.RFC3339, f.created); err != nil {
-			return err
-		}
-	}
 	encapsulate := func(repo *ostree.Repo) error {
 		digest, err := container.EncapsulateRootfs(ctx, repo, f.rootfs, dest, rootfs, opts)
 		if err != nil {

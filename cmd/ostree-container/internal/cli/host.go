@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -41,5 +40,5 @@ func (a *app) readingSysroot(ctx context.Context, path string, f func(*ostree.Sy
 	if err := sysroot.Load(ctx); err != nil {
 		return errors.Join(fmt.Errorf("loading sysroot: %w", err), sysroot.Close())
 	}
-	return errors.Join(withRemedy(f(sysroot), filepath.Join(sysroot.Path(), "ostree/repo")), sysroot.Close())
+	return errors.Join(withRemedy(f(sysroot), repoOf(sysroot)), sysroot.Close())
 }

@@ -156,28 +156,33 @@ func (f *upgradeFlags) options(a *app) *host.UpgradeOptions {
 	}
 }
 
-func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string, ref imageref.OSTreeImageReference, f *upgradeFlags,
-	do func(*host.UpgradeOptions) (*host.Upgraded, error),
-) error {
+// fetching calls do with all options, and shows its progress.
+func (a *app) fetching(ctx context.Context, ref imageref.OSTreeImageReference, f *upgradeFlags, do func(*host.UpgradeOptions) error) (err error) {
 	opts := f.options(a)
-	var err error
 	if opts.Deploy.Registry, err = f.importFlags.options(ctx, a); err != nil {
 		return err
 	}
 	progress := a.newProgress(ref, f.quiet, f.format)
 	defer progress.stop()
 	opts.Deploy.Progress = progress.event
-	up, err := do(opts)
-	progress.stop()
+	return do(opts)
+}
+
+func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string, ref imageref.OSTreeImageReference, f *upgradeFlags,
+	do func(*host.UpgradeOptions) (*host.Upgraded, error),
+) error {
+	var up *host.Upgraded
+	err := a.fetching(ctx, ref, f, func(opts *host.UpgradeOptions) (err error) {
+		up, err = do(opts)
+		return err
+	})
 	if up != nil { // also with an error: something is staged
 		a.journalUpgrade(ctx, sysroot, verb, up)
 	}
 	if err != nil {
 		return err
 	}
-	if text := container.FilteredContentWarning(up.State.Filtered); text != "" {
-		fmt.Fprintln(a.err, oneLine(text))
-	}
+	a.warnAboutFiltered(up.State)
 	if up.OtherNext {
 		advice := "host rollback makes the booted one the first again"
 		if up.OtherStaged {
@@ -244,31 +249,12 @@ func (a *app) reportUpgrade(up *host.Upgraded, as format) error {
 	return nil
 }
 
-func (a *app) printVersion(version, digest string) {
-	if version != "" {
-		fmt.Fprintf(a.out, "  Version: %s\n", oneLine(version))
-	}
-	fmt.Fprintf(a.out, "  Digest: %s\n", digest)
-}
-
-func listedState(s *container.LayeredImageState) *listedUpdate {
-	if s == nil {
-		return nil
-	}
-	return &listedUpdate{ManifestDigest: s.ManifestDigest.String(), Version: s.Version(), Created: jsonTime(s.Config.Created)}
-}
-
 func (a *app) checkUpgrade(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.OSTreeImageReference, f *upgradeFlags) error {
-	opts := f.options(a)
-	var err error
-	if opts.Deploy.Registry, err = f.importFlags.options(ctx, a); err != nil {
+	var found *host.Available
+	err := a.fetching(ctx, ref, f, func(opts *host.UpgradeOptions) (err error) {
+		found, err = host.Check(ctx, sysroot, opts)
 		return err
-	}
-	progress := a.newProgress(ref, f.quiet, f.format)
-	defer progress.stop()
-	opts.Deploy.Progress = progress.event
-	found, err := host.Check(ctx, sysroot, opts)
-	progress.stop()
+	})
 	if err != nil {
 		return err
 	}

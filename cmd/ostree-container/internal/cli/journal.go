@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/ostree-container/ostree-container/container"
@@ -57,9 +56,6 @@ func (a *app) journal(ctx context.Context, repo string, r *record) {
 		a.warn("%v", err)
 	}
 }
-
-// repoOf is the path of a sysroot's repository.
-func repoOf(sysroot *ostree.Sysroot) string { return filepath.Join(sysroot.Path(), "ostree/repo") }
 
 func (r *record) of(state *container.LayeredImageState) *record {
 	r.digest, r.version, r.commit = state.ManifestDigest.String(), state.Version(), state.MergeCommit

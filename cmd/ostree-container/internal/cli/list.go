@@ -32,6 +32,14 @@ type listedUpdate struct {
 	Created        *strfmt.DateTime `json:"created,omitempty"`
 }
 
+// listedState is an image that was there before; nil if none was.
+func listedState(s *container.LayeredImageState) *listedUpdate {
+	if s == nil {
+		return nil
+	}
+	return &listedUpdate{ManifestDigest: s.ManifestDigest.String(), Version: s.Version(), Created: jsonTime(s.Config.Created)}
+}
+
 func (a *app) listCommand() *cobra.Command {
 	var as format
 	cmd := &cobra.Command{

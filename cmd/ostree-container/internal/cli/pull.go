@@ -184,9 +184,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 		return err
 	}
 	a.journal(ctx, repo.Path(), (&record{id: journalPulled, verb: "pull", image: ref.String(), message: "Pulled " + ref.String()}).of(state))
-	if text := container.FilteredContentWarning(state.Filtered); text != "" {
-		fmt.Fprintln(a.err, oneLine(text))
-	}
+	a.warnAboutFiltered(state)
 	if err := f.writeDigest(state); err != nil {
 		return err
 	}
@@ -284,21 +282,30 @@ func (a *app) reportUpdate(ref imageref.OSTreeImageReference, ready *container.P
 	if f.format == formatJSON {
 		r := updateResult{
 			Type: "Result", Image: ref.String(), UpdateAvailable: true, ManifestDigest: ready.ManifestDigest.String(), Version: ready.Version(),
-			LayersPresent: counts.present, LayersNeeded: counts.needed, BytesNeeded: counts.bytes,
-		}
-		if p := ready.Previous; p != nil {
-			r.Previous = &listedUpdate{ManifestDigest: p.ManifestDigest.String(), Version: p.Version(), Created: jsonTime(p.Config.Created)}
+			LayersPresent: counts.present, LayersNeeded: counts.needed, BytesNeeded: counts.bytes, Previous: listedState(ready.Previous),
 		}
 		return a.printJSONLine(r)
 	}
 	fmt.Fprintf(a.out, "Update available for: %s\n", ref.Short())
-	if v := ready.Version(); v != "" {
-		fmt.Fprintf(a.out, "  Version: %s\n", oneLine(v))
-	}
-	fmt.Fprintf(a.out, "  Digest: %s\n", ready.ManifestDigest)
+	a.printVersion(ready.Version(), ready.ManifestDigest.String())
 	if ready.Previous != nil {
 		printManifestDiff(a.out, container.NewManifestDiff(ready.Previous.Manifest, ready.Manifest))
 	}
 	counts.print(a.out)
 	return nil
+}
+
+// warnAboutFiltered says what of an image could not be stored.
+func (a *app) warnAboutFiltered(state *container.LayeredImageState) {
+	if text := container.FilteredContentWarning(state.Filtered); text != "" {
+		fmt.Fprintln(a.err, oneLine(text))
+	}
+}
+
+// printVersion says which version an update is.
+func (a *app) printVersion(version, digest string) {
+	if version != "" {
+		fmt.Fprintf(a.out, "  Version: %s\n", oneLine(version))
+	}
+	fmt.Fprintf(a.out, "  Digest: %s\n", digest)
 }

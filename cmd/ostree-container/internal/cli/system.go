@@ -83,11 +83,14 @@ func (a *app) openSysroot(ctx context.Context, path string) (_ *ostree.Sysroot, 
 	return sysroot, nil
 }
 
+// repoOf is the path of a sysroot's repository.
+func repoOf(sysroot *ostree.Sysroot) string { return filepath.Join(sysroot.Path(), "ostree/repo") }
+
 // withSysroot is openSysroot, f and Close.
 func (a *app) withSysroot(ctx context.Context, path string, f func(*ostree.Sysroot) error) error {
 	sysroot, err := a.openSysroot(ctx, path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(withRemedy(f(sysroot), filepath.Join(sysroot.Path(), "ostree/repo")), sysroot.Close())
+	return errors.Join(withRemedy(f(sysroot), repoOf(sysroot)), sysroot.Close())
 }
