@@ -23,5 +23,6 @@ func changingDetached(ctx context.Context, repo *ostree.Repo, f func() error) (e
 	if err := dirlock.Exclusive(ctx, fd); err != nil {
 		return fmt.Errorf("lock detached metadata of %s: %w", repo.Path(), err)
 	}
+	defer dirlock.Release(fd)
 	return f()
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/ostree-container/ostree-container/container/internal/dirlock"
 )
 
 // ErrNotLayout is returned for a directory that holds other things than an OCI layout.
@@ -155,6 +157,9 @@ func (d *Dir) Path() string { return d.path }
 // Close releases the directory; writers must be done.
 func (d *Dir) Close() error {
 	var errs []error
+	if d.blobs >= 0 {
+		dirlock.Release(d.blobs)
+	}
 	for _, fd := range []*int{&d.fd, &d.blobs} {
 		if *fd >= 0 {
 			errs = append(errs, unix.Close(*fd))

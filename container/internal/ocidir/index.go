@@ -119,7 +119,7 @@ func (d *Dir) lock(ctx context.Context) (err error) {
 }
 
 func (d *Dir) unlock() {
-	_ = unix.Flock(d.fd, unix.LOCK_UN)
+	dirlock.Release(d.fd)
 	<-d.busy
 }
 

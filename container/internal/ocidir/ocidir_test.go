@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -218,6 +219,30 @@ func TestAbandon(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(path, "index.json")))
 	require.NoError(t, create(t, path).Abandon())
 	assert.NoDirExists(t, path)
+}
+
+// A child between fork and exec has our descriptors, and must not keep the lock of one that is closed.
+func TestAbandonBesideChildren(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			_ = exec.Command("true").Run()
+		}
+	})
+	for i := range 300 {
+		path := filepath.Join(dir, strconv.Itoa(i))
+		first, second := create(t, path), create(t, path)
+		require.NoError(t, first.Close())
+		require.NoError(t, second.Abandon())
+	}
+	cancel()
+	wg.Wait()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
 }
 
 func TestTempIsPrivateAndRemoved(t *testing.T) {
