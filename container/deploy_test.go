@@ -505,9 +505,10 @@ func TestB13_DeployTakesTheLock(t *testing.T) {
 	assert.Greater(t, held, 10)
 	assert.Len(t, s.Deployments(), 2)
 	assert.Contains(t, s.status(), state.MergeCommit)
-	ok, err := other.TryLock(t.Context())
-	require.NoError(t, err)
-	assert.True(t, ok, "the lock is free afterwards")
+	require.Eventually(t, func() bool { // children that other tests start may have the lock's descriptor for a moment
+		ok, err := other.TryLock(t.Context())
+		return assert.NoError(t, err) && ok
+	}, 10*time.Second, time.Millisecond, "the lock is free afterwards")
 	other.Unlock()
 }
 
