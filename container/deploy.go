@@ -39,6 +39,11 @@ type DeployOptions struct {
 	// Unless is called once the image is in the repository, while the lock of the sysroot is held; true: no deployment is made of it.
 	// Nil: one is made, also of an image that is deployed already.
 	Unless func(*LayeredImageState) (bool, error)
+	// MergeKargs gives the kernel command line where Kargs is nil, nil: that of the merge deployment (which may be nil) is kept. It is called
+	// after Unless, while the lock of the sysroot is held.
+	MergeKargs func(state *LayeredImageState, merge *ostree.Deployment) ([]string, error)
+	// Then is called once the deployment is staged or written, while the lock of the sysroot is still held; not if Unless was true.
+	Then func()
 	// Strict, IgnoreSpace, KeepBlobs and Jobs are those of ImporterOptions.
 	Strict, IgnoreSpace, KeepBlobs bool
 	Jobs                           int
@@ -94,8 +99,11 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 		}
 	}
 	p := &progress{emit: opts.Progress}
-	if err := writeDeployment(ctx, sysroot, p, stateroot, state.MergeCommit, ref, opts); err != nil {
+	if err := writeDeployment(ctx, sysroot, p, stateroot, state, ref, opts); err != nil {
 		return nil, err
+	}
+	if opts.Then != nil {
+		opts.Then()
 	}
 	if opts.NoClean || sysroot.BootedDeployment() != nil {
 		return state, nil
@@ -114,8 +122,8 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	return state, nil
 }
 
-// writeDeployment makes a deployment of a commit.
-func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, stateroot, commit string, ref imageref.OSTreeImageReference, opts *DeployOptions) error {
+// writeDeployment makes a deployment of an image.
+func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, stateroot string, state *LayeredImageState, ref imageref.OSTreeImageReference, opts *DeployOptions) error {
 	if opts.TargetImgref != nil {
 		ref = *opts.TargetImgref
 	}
@@ -126,14 +134,21 @@ func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, 
 	done := p.phase(PhaseDeploy)
 	merge := sysroot.MergeDeployment(stateroot)
 	tree := &ostree.DeployTreeOptions{OverrideKernelArgv: opts.Kargs}
+	if opts.Kargs == nil && opts.MergeKargs != nil {
+		kargs, err := opts.MergeKargs(state, merge)
+		if err != nil {
+			return err
+		}
+		tree.OverrideKernelArgv = kargs
+	}
 	if sysroot.BootedDeployment() != nil {
-		if err := stage(ctx, sysroot, stateroot, commit, origin, merge, tree, opts.Locked); err != nil {
+		if err := stage(ctx, sysroot, stateroot, state.MergeCommit, origin, merge, tree, opts.Locked); err != nil {
 			return err
 		}
 		done()
 		return nil
 	}
-	deployment, err := sysroot.DeployTreeWithOptions(ctx, stateroot, commit, origin, merge, tree)
+	deployment, err := sysroot.DeployTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
 	if err != nil {
 		return err
 	}
