@@ -83,9 +83,9 @@ func (a *app) reportRollback(r *host.RolledBack, as format) error {
 func changeText(c host.Change) string {
 	text := fmt.Sprintf("%s %s.%d", c.Stateroot, c.Checksum, c.DeploySerial)
 	if c.Image != "" {
-		text += " (" + oneLine(c.Image) + ")"
+		text += " (" + c.Image + ")"
 	}
-	return text
+	return oneLine(text)
 }
 
 func (a *app) hostPinCommand() *cobra.Command {
@@ -214,7 +214,7 @@ func (a *app) deploymentCompletion(sysroot *string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
 		_ = a.readingSysroot(cmd.Context(), *sysroot, func(sysroot *ostree.Sysroot) error {
 			for _, d := range sysroot.Deployments() {
-				found = append(found, cobra.CompletionWithDesc(strconv.Itoa(d.Index()), d.Stateroot()+" "+d.Checksum()))
+				found = append(found, cobra.CompletionWithDesc(strconv.Itoa(d.Index()), oneLine(d.Stateroot()+" "+d.Checksum())))
 			}
 			return nil
 		})

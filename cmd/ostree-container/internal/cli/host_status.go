@@ -98,12 +98,12 @@ func (a *app) printStatus(h *host.Host, as format) error {
 
 // yamlOf returns the JSON of a value as YAML, its fields in the same order.
 func yamlOf(v any) ([]byte, error) {
-	text, err := json.Marshal(v)
-	if err != nil {
+	var text bytes.Buffer
+	if err := json.NewEncoder(jsonOutput{&text}).Encode(v); err != nil {
 		return nil, err
 	}
 	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil { // JSON is YAML
+	if err := yaml.Unmarshal(text.Bytes(), &doc); err != nil { // JSON is YAML, without control characters
 		return nil, err
 	}
 	plain(&doc)

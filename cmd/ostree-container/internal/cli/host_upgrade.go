@@ -225,7 +225,7 @@ func (a *app) reportUpgrade(up *host.Upgraded, as format) error {
 			DownloadOnly: up.Locked, SoftReboot: up.SoftReboot, Previous: listedState(up.Previous), Filtered: up.State.Filtered,
 		})
 	}
-	image := up.Image.Short()
+	image := oneLine(up.Image.Short())
 	switch {
 	case up.Outcome == host.Unchanged:
 		fmt.Fprintf(a.out, "No changes in: %s\n", image)
@@ -274,10 +274,10 @@ func (a *app) checkUpgrade(ctx context.Context, sysroot *ostree.Sysroot, ref ima
 		return a.printJSONLine(r)
 	}
 	if found.Update == nil {
-		fmt.Fprintf(a.out, "No changes in: %s\n", ref.Short())
+		fmt.Fprintf(a.out, "No changes in: %s\n", oneLine(ref.Short()))
 		return nil
 	}
-	fmt.Fprintf(a.out, "Update available for: %s\n", ref.Short())
+	fmt.Fprintf(a.out, "Update available for: %s\n", oneLine(ref.Short()))
 	a.printVersion(found.Update.Version(), found.Update.ManifestDigest.String())
 	if found.Current != nil {
 		printManifestDiff(a.out, container.NewManifestDiff(found.Current.Manifest, found.Update.Manifest))

@@ -286,7 +286,7 @@ func (a *app) reportUpdate(ref imageref.OSTreeImageReference, ready *container.P
 		}
 		return a.printJSONLine(r)
 	}
-	fmt.Fprintf(a.out, "Update available for: %s\n", ref.Short())
+	fmt.Fprintf(a.out, "Update available for: %s\n", oneLine(ref.Short()))
 	a.printVersion(ready.Version(), ready.ManifestDigest.String())
 	if ready.Previous != nil {
 		printManifestDiff(a.out, container.NewManifestDiff(ready.Previous.Manifest, ready.Manifest))
