@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -77,12 +78,8 @@ host shuts down, until --from-downloaded (which needs no network) or an upgrade 
 	flags.StringVar(&f.tag, "tag", "", "Follow this `TAG` of the image from now on")
 	flags.BoolVar(&f.fromDownload, "from-downloaded", false, "Let what was staged with --download-only be applied; fetch nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		for _, names := range [][]string{
-			{"check", "download-only", "from-downloaded"}, {"from-downloaded", "tag"}, {"soft-reboot", "check"}, {"soft-reboot", "download-only"},
-		} {
-			if err := exclusive(cmd, names...); err != nil {
-				return err
-			}
+		if err := upgradeConflicts(cmd); err != nil {
+			return err
 		}
 		if err := f.importFlags.check(cmd); err != nil {
 			return err
@@ -110,6 +107,27 @@ host shuts down, until --from-downloaded (which needs no network) or an upgrade 
 		})
 	}
 	return cmd
+}
+
+// upgradeConflicts refuses options that would have no effect beside others.
+func upgradeConflicts(cmd *cobra.Command) error {
+	layers := []string{"strict", "ignore-space", "keep-blobs", "jobs", "decryption-key"}
+	source := []string{"tag", "authfile", "auth-anonymous", "auth-default", "creds", "cert-dir", "insecure-skip-tls-verification", "require-signed"}
+	for _, c := range []struct {
+		name   string
+		others []string
+	}{
+		{"check", slices.Concat([]string{"from-downloaded", "download-only", "soft-reboot"}, layers)}, // fetches no layers, stages nothing
+		{"from-downloaded", slices.Concat([]string{"download-only"}, source, layers)},                 // fetches nothing
+		{"soft-reboot", []string{"download-only"}},
+	} {
+		for _, other := range c.others {
+			if err := exclusive(cmd, c.name, other); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (a *app) hostSwitchCommand() *cobra.Command {
