@@ -56,25 +56,27 @@ func locked(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions, f
 
 // Rollback makes the rollback deployment the default: the first of the stateroot in boot order that is neither booted nor staged, or, on a
 // sysroot that is not booted, the second. If it is the default already, the booted deployment becomes it again. What is staged
-// is discarded. Changes in /etc since the last boot stay with the deployment that they were made in. It returns ErrNoRollback.
-func Rollback(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions) (*RolledBack, error) {
-	result := &RolledBack{}
-	err := locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
+// is discarded. Changes in /etc since the last boot stay with the deployment that they were made in. It returns ErrNoRollback. A result
+// beside an error says what was done all the same: what failed is what comes after it, such as removing what nothing needs any more.
+func Rollback(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions) (done *RolledBack, err error) {
+	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		stateroot, err := Stateroot(sysroot, opts.Stateroot)
 		if err != nil {
 			return err
 		}
+		result := &RolledBack{}
 		to, list, err := rollbackOrder(sysroot, stateroot, result)
 		if err != nil {
 			return err
 		}
 		result.Next = changeOf(to)
-		return write(ctx, sysroot, list, opts.Logger)
+		written, err := write(ctx, sysroot, list, opts.Logger)
+		if written {
+			done = result
+		}
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return result, nil
+	return done, err
 }
 
 // rollbackOrder returns the deployment to boot next, and the new boot order.
@@ -128,22 +130,33 @@ func first(d *ostree.Deployment, list []*ostree.Deployment) []*ostree.Deployment
 	return order
 }
 
-// write makes list the boot order and removes what is in it no longer.
-func write(ctx context.Context, sysroot *ostree.Sysroot, list []*ostree.Deployment, logger *slog.Logger) error {
+// write makes list the boot order and removes what is in it no longer. It is written also if only what comes after that failed.
+func write(ctx context.Context, sysroot *ostree.Sysroot, list []*ostree.Deployment, logger *slog.Logger) (written bool, err error) {
 	staged := sysroot.StagedDeployment()
 	// Not libostree's cleanup, which prints to standard output.
-	if err := sysroot.WriteDeployments(ctx, list, &ostree.WriteDeploymentsOptions{NoPostClean: true}); err != nil {
-		return err
+	opts := &ostree.WriteDeploymentsOptions{NoPostClean: true}
+	if shorter := withoutOne(sysroot, list); shorter != nil {
+		if err := sysroot.WriteDeployments(ctx, shorter, opts); err != nil {
+			return false, err
+		}
+		list = reloaded(sysroot, list)
+	}
+	if err := sysroot.WriteDeployments(ctx, list, opts); err != nil {
+		return false, err
 	}
 	if staged != nil && (len(list) == 0 || !list[0].IsStaged()) {
-		if err := container.ClearFinalizationLock(); err != nil {
-			return err
-		}
+		err = container.ClearFinalizationLock()
 	}
-	if err := sysroot.Load(ctx); err != nil {
-		return err
+	if err == nil {
+		err = sysroot.Load(ctx)
 	}
-	return container.CleanupSysroot(ctx, sysroot, logger)
+	if err == nil {
+		err = container.CleanupSysroot(ctx, sysroot, logger)
+	}
+	if err != nil {
+		return true, fmt.Errorf("the deployments are changed, but: %w", err)
+	}
+	return true, nil
 }
 
 // at returns the deployment of an index in boot order, from 0; what is staged comes first.
@@ -183,7 +196,8 @@ func SetPinned(ctx context.Context, sysroot *ostree.Sysroot, indexes []int, pinn
 	return changes, err
 }
 
-// Undeploy removes a deployment, and what nothing else needs. The booted one (ErrBooted) and a pinned one (ErrPinned) are refused.
+// Undeploy removes a deployment, and what nothing else needs. The booted one (ErrBooted) and a pinned one (ErrPinned) are refused. Changed
+// is true beside an error if it was removed all the same, as with Rollback.
 func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
 	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		d, err := at(sysroot, index)
@@ -197,19 +211,24 @@ func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *Cha
 		case d.IsPinned():
 			return fmt.Errorf("undeploy deployment %d (%s): %w; unpin it first", index, name(d), ErrPinned)
 		}
-		c = changeOf(d)
+		change := changeOf(d)
 		var list []*ostree.Deployment
 		for n, other := range sysroot.Deployments() {
 			if n != index {
 				list = append(list, other)
 			}
 		}
-		return write(ctx, sysroot, list, opts.Logger)
+		written, err := write(ctx, sysroot, list, opts.Logger)
+		if written {
+			c = change
+		}
+		return err
 	})
 	return c, err
 }
 
 // SetDefault makes a deployment the first in boot order. While something is staged it is refused (ErrStaged): that would come before it.
+// Changed is true beside an error if it is the first all the same, as with Rollback.
 func SetDefault(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
 	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		d, err := at(sysroot, index)
@@ -219,11 +238,17 @@ func SetDefault(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *C
 		if staged := sysroot.StagedDeployment(); staged != nil {
 			return fmt.Errorf("make deployment %d the default: deployment 0 (%s): %w and comes before it at the next boot; undeploy it first", index, name(staged), ErrStaged)
 		}
-		c = changeOf(d)
-		if c.Changed = index != 0; !c.Changed {
+		change := changeOf(d)
+		change.Changed = index != 0
+		if !change.Changed {
+			c = change
 			return nil
 		}
-		return write(ctx, sysroot, first(d, sysroot.Deployments()), opts.Logger)
+		written, err := write(ctx, sysroot, first(d, sysroot.Deployments()), opts.Logger)
+		if written {
+			c = change
+		}
+		return err
 	})
 	return c, err
 }

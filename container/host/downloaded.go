@@ -9,21 +9,12 @@ import (
 )
 
 // ApplyDownloaded lets what was staged with DownloadOnly become the default when the host shuts down. Nothing is fetched. It returns
-// ostree.ErrNotFound if nothing is staged.
+// ostree.ErrNotFound if nothing is staged. A result beside an error is as with Upgrade.
 func ApplyDownloaded(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (*Upgraded, error) {
 	opts, stateroot, err := prepare(sysroot, opts)
 	if err != nil {
 		return nil, err
 	}
-	up, err := unlock(ctx, sysroot, stateroot, opts)
-	if err != nil {
-		return nil, err
-	}
-	up.SoftReboot, err = softReboot(ctx, sysroot, opts)
-	return up, err
-}
-
-func unlock(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, opts *UpgradeOptions) (*Upgraded, error) {
 	done, err := container.LockSysroot(ctx, sysroot, opts.Deploy.Logger)
 	if err != nil {
 		return nil, err
@@ -46,5 +37,9 @@ func unlock(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, opts
 		return nil, fmt.Errorf("deployment %d (%s): %w", staged.Index(), name(staged), ErrNoImage)
 	}
 	up.Image = *ref
-	return up, container.SetFinalizationLock(ctx, sysroot, false)
+	if err := container.SetFinalizationLock(ctx, sysroot, false); err != nil {
+		return nil, err
+	}
+	up.SoftReboot, err = softReboot(ctx, sysroot, opts)
+	return up, err
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -19,17 +18,12 @@ const (
 	SoftRebootRequired SoftReboot = "required" // that it is not possible is an error (ErrSoftReboot, ostree.ErrUnsupported)
 )
 
-// softReboot makes what is staged the target of the next soft reboot, if that is asked for.
+// softReboot makes what is staged the target of the next soft reboot, if that is asked for. The caller holds the lock of the sysroot, and
+// has since it staged or unlocked it.
 func softReboot(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (bool, error) {
 	if opts.SoftReboot == SoftRebootNone {
 		return false, nil
 	}
-	log := opts.Deploy.Logger
-	done, err := container.LockSysroot(ctx, sysroot, log)
-	if err != nil {
-		return false, err
-	}
-	defer done()
 	staged := sysroot.StagedDeployment()
 	if staged == nil {
 		return false, fmt.Errorf("soft reboot: nothing is staged: %w", ostree.ErrNotFound)
@@ -45,10 +39,10 @@ func softReboot(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptio
 		return true, nil
 	}
 	if opts.SoftReboot == SoftRebootAuto && (errors.Is(err, ErrSoftReboot) || errors.Is(err, ostree.ErrUnsupported)) {
-		if log != nil {
+		if log := opts.Deploy.Logger; log != nil {
 			log.Info("no soft reboot", "reason", err)
 		}
 		return false, nil
 	}
-	return false, err
+	return false, fmt.Errorf("what is staged will be applied when the host shuts down, but: %w", err)
 }

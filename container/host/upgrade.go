@@ -21,9 +21,11 @@ type UpgradeOptions struct {
 	// DownloadOnly stages what does not become the default at shutdown before ApplyDownloaded, or an Upgrade without it. Only on a booted
 	// host. Only for Upgrade and Switch.
 	DownloadOnly bool
-	// SoftReboot makes what is staged the target of a soft reboot. It excludes DownloadOnly. Not for Check.
+	// SoftReboot makes what is staged the target of a soft reboot (ErrSoftRebootMode: no such mode). With DownloadOnly, which it excludes,
+	// ErrConflict is returned. Not for Check.
 	SoftReboot SoftReboot
-	// Deploy are the options of importing and deploying. Kargs, TargetImgref, NoImgref, Locked and Unless have no meaning here.
+	// Deploy are the options of importing and deploying. Kargs, MergeKargs, TargetImgref, NoImgref, Locked, Unless and Then
+	// have no meaning here.
 	Deploy container.DeployOptions
 }
 
@@ -48,8 +50,8 @@ type Upgraded struct {
 	// Locked: what is staged is not applied at shutdown. LockChanged: it was staged before, and Locked is new.
 	Locked, LockChanged bool
 	SoftReboot          bool // what is staged is the target of the next soft reboot
-	OtherStaged         bool // with OtherNext: that one is staged
-	OtherNext           bool // Unchanged, but the host boots another deployment next: one that is staged, or a queued rollback
+	// Remedy: Unchanged, but the host boots another deployment than the booted one next; nil: it does not.
+	Remedy *Remedy
 }
 
 // Available is the result of Check.
@@ -74,6 +76,7 @@ func Target(sysroot *ostree.Sysroot, opts *UpgradeOptions) (ref imageref.OSTreeI
 
 // Upgrade deploys the image that the host follows, if there is a new one: staged on a booted host, written at once elsewhere. It returns
 // ErrNoImage if no image is followed, ErrLayered if a new deployment would lose changes of rpm-ostree, and the errors of container.Deploy.
+// A result beside an error says what is staged all the same: the soft reboot could not be prepared.
 func Upgrade(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (*Upgraded, error) {
 	opts, stateroot, err := prepare(sysroot, opts)
 	if err != nil {
@@ -151,6 +154,10 @@ func prepare(sysroot *ostree.Sysroot, given *UpgradeOptions) (*UpgradeOptions, s
 	}
 	booted := sysroot.BootedDeployment() != nil
 	switch {
+	case opts.SoftReboot != SoftRebootNone && opts.SoftReboot != SoftRebootAuto && opts.SoftReboot != SoftRebootRequired:
+		return nil, "", fmt.Errorf("%w: %q", ErrSoftRebootMode, string(opts.SoftReboot))
+	case opts.SoftReboot != SoftRebootNone && opts.DownloadOnly:
+		return nil, "", fmt.Errorf("soft reboot of what is not to be applied: SoftReboot and DownloadOnly: %w", ErrConflict)
 	case opts.SoftReboot == SoftRebootRequired && !ostree.Supports(ostree.FeatureSoftReboot):
 		return nil, "", fmt.Errorf("soft reboot: needs libostree 2025.3, have %s: %w", ostree.Version(), ostree.ErrUnsupported)
 	case opts.SoftReboot == SoftRebootRequired && !booted:
@@ -189,7 +196,14 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 	if booted != nil {
 		up.Outcome, up.Locked = Staged, opts.DownloadOnly
 	}
+	var softErr error
+	then := func() { // with the lock that it was staged under: nobody has replaced it
+		if up.Outcome == Staged || up.Outcome == AlreadyStaged {
+			up.SoftReboot, softErr = softReboot(ctx, sysroot, opts)
+		}
+	}
 	deploy := opts.Deploy
+	deploy.Then = then
 	deploy.Kargs, deploy.TargetImgref, deploy.NoImgref, deploy.Locked = nil, nil, false, opts.DownloadOnly
 	deploy.Unless = func(state *container.LayeredImageState) (bool, error) {
 		now := latest(sysroot, stateroot) // which may be another one than when it was not locked
@@ -203,28 +217,27 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 		if follows && now.IsStaged() {
 			up.Outcome = AlreadyStaged
 			up.LockChanged = container.FinalizationLocked(now) != opts.DownloadOnly
-			return true, container.SetFinalizationLock(ctx, sysroot, opts.DownloadOnly)
+			if err := container.SetFinalizationLock(ctx, sysroot, opts.DownloadOnly); err != nil {
+				return true, err
+			}
+			then()
+			return true, nil
 		}
 		if !follows && now.IsStaged() && booted != nil { // what is staged is of no use any more, but that is not for us to say
 			follows, err = isBootedImage(ctx, repo, booted, stateroot, ref, state)
 		}
 		if follows {
 			up.Outcome, up.Locked = Unchanged, false
-			next := sysroot.Deployments()[0]
-			up.OtherNext = booted != nil && !next.Equal(booted) && !container.FinalizationLocked(next)
-			up.OtherStaged = up.OtherNext && next.IsStaged()
+			if booted != nil && booted.Stateroot() == stateroot {
+				up.Remedy = remedy(sysroot, booted)
+			}
 		}
 		return follows, err
 	}
 	if up.State, err = container.Deploy(ctx, sysroot, stateroot, ref, &deploy); err != nil {
 		return nil, err
 	}
-	if up.Outcome == Staged || up.Outcome == AlreadyStaged {
-		if up.SoftReboot, err = softReboot(ctx, sysroot, opts); err != nil {
-			err = fmt.Errorf("what is staged will be applied when the host shuts down, but: %w", err)
-		}
-	}
-	return up, err
+	return up, softErr
 }
 
 func isBootedImage(ctx context.Context, repo *ostree.Repo, booted *ostree.Deployment, stateroot string, ref imageref.OSTreeImageReference, state *container.LayeredImageState) (bool, error) {

@@ -171,7 +171,7 @@ func (a *app) deploy(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.
 	if booted != nil {
 		up.Outcome = host.Staged
 	}
-	a.journalUpgrade(ctx, sysroot, "deploy", up)
+	a.journalUpgrade(ctx, sysroot, "deploy", up, nil)
 	a.warnAboutFiltered(state)
 	if f.writeCommitID != "" {
 		if err := writeFile(f.writeCommitID, []byte(state.MergeCommit)); err != nil {

@@ -50,10 +50,12 @@ deployment has its own.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.withSysroot(cmd.Context(), sysroot, func(sysroot *ostree.Sysroot) error {
 			r, err := host.Rollback(cmd.Context(), sysroot, &host.ChangeOptions{Stateroot: stateroot, Logger: a.log})
+			if r != nil { // also with an error: the boot order is changed
+				a.journalChange(cmd.Context(), sysroot, journalBootOrder, cmd.Name(), "Next boot", r.Next, r.Discarded, err)
+			}
 			if err != nil {
 				return err
 			}
-			a.journalChange(cmd.Context(), sysroot, journalBootOrder, cmd.Name(), "Next boot", r.Next)
 			return a.reportRollback(r, as)
 		})
 	}
@@ -182,10 +184,12 @@ func (a *app) changing(cmd *cobra.Command, id, done string, do func(context.Cont
 		}
 		return a.withSysroot(cmd.Context(), sysroot, func(sysroot *ostree.Sysroot) error {
 			c, err := do(cmd.Context(), sysroot, index, &host.ChangeOptions{Logger: a.log})
+			if c.Changed { // also with an error
+				a.journalChange(cmd.Context(), sysroot, id, cmd.Name(), done, c, nil, err)
+			}
 			if err != nil {
 				return err
 			}
-			a.journalChange(cmd.Context(), sysroot, id, cmd.Name(), done, c)
 			if as == formatJSON {
 				return a.printJSON(jsonChange(c))
 			}

@@ -195,28 +195,45 @@ func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string,
 		return err
 	})
 	if up != nil { // also with an error: something is staged
-		a.journalUpgrade(ctx, sysroot, verb, up)
+		a.journalUpgrade(ctx, sysroot, verb, up, err)
 	}
 	if err != nil {
 		return err
 	}
 	a.warnAboutFiltered(up.State)
-	if up.OtherNext {
-		advice := "host rollback makes the booted one the first again"
-		if up.OtherStaged {
-			advice = "host undeploy 0 discards what is staged"
-		}
-		a.warn("the booted deployment is the newest, but another one is booted next: see host status; %s", advice)
+	if up.Remedy != nil {
+		a.warn("the booted deployment is the newest, but another one is booted next: see host status; %s", remedyText(up.Remedy))
 	}
 	return a.reportUpgrade(up, f.format)
 }
 
+// remedyText says what to do so that the booted deployment is the next one again.
+func remedyText(r *host.Remedy) string {
+	const again = " makes the booted one the first again"
+	discard := "host undeploy 0 discards what is staged"
+	switch {
+	case r.Rollback && r.Staged:
+		return "host rollback discards what is staged and" + again
+	case r.Rollback:
+		return "host rollback" + again
+	case r.SetDefault == 0:
+		return discard
+	}
+	text := fmt.Sprintf("host set-default %d", r.SetDefault) + again
+	if r.Staged {
+		return discard + ", then " + text
+	}
+	return text
+}
+
 func (a *app) applyDownloaded(ctx context.Context, sysroot *ostree.Sysroot, f *upgradeFlags) error {
 	up, err := host.ApplyDownloaded(ctx, sysroot, f.options(a))
+	if up != nil { // also with an error: it is unlocked
+		a.journalUpgrade(ctx, sysroot, "upgrade", up, err)
+	}
 	if err != nil {
 		return err
 	}
-	a.journalUpgrade(ctx, sysroot, "upgrade", up)
 	return a.reportUpgrade(up, f.format)
 }
 

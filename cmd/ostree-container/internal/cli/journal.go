@@ -27,6 +27,8 @@ type record struct {
 	image, digest, version, commit, stateroot, outcome string
 	images, layers, objects                            int // that were removed
 	bytes                                              uint64
+	discarded                                          *host.Change
+	failure                                            error // of what came after; nil: none
 }
 
 // journal notes in the journal of the host what was done to its own repository. Elsewhere it does nothing. The work is done by then:
@@ -45,10 +47,20 @@ func (a *app) journal(ctx context.Context, repo string, r *record) {
 		return strconv.FormatUint(n, 10)
 	}
 	e := &journal.Entry{ID: r.id, Message: oneLine(r.message), Priority: journal.Info}
+	var discarded host.Change
+	if r.discarded != nil {
+		discarded = *r.discarded
+		e.Message += "; discarded: " + changeText(discarded)
+	}
+	reason := ""
+	if r.failure != nil {
+		reason = oneLine(r.failure.Error())
+		e.Message, e.Priority = e.Message+"; failed: "+reason, journal.Warning
+	}
 	for _, f := range [][2]string{
 		{"VERB", r.verb}, {"IMAGE", r.image}, {"DIGEST", r.digest}, {"VERSION", r.version}, {"COMMIT", r.commit}, {"STATEROOT", r.stateroot}, {"OUTCOME", r.outcome},
 		{"REMOVED_IMAGES", count(uint64(r.images))}, {"REMOVED_LAYERS", count(uint64(r.layers))}, {"REMOVED_OBJECTS", count(uint64(r.objects))},
-		{"FREED_BYTES", count(r.bytes)},
+		{"FREED_BYTES", count(r.bytes)}, {"DISCARDED_COMMIT", discarded.Checksum}, {"DISCARDED_IMAGE", discarded.Image}, {"ERROR", reason},
 	} {
 		e.Fields = append(e.Fields, journal.Field{Name: "OSTREE_CONTAINER_" + f[0], Value: f[1]})
 	}
@@ -62,8 +74,8 @@ func (r *record) of(state *container.LayeredImageState) *record {
 	return r
 }
 
-func (a *app) journalUpgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string, up *host.Upgraded) {
-	r := &record{id: journalDeployed, verb: verb, image: up.Image.String(), stateroot: up.Stateroot, outcome: string(up.Outcome)}
+func (a *app) journalUpgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string, up *host.Upgraded, failure error) {
+	r := &record{id: journalDeployed, verb: verb, image: up.Image.String(), stateroot: up.Stateroot, outcome: string(up.Outcome), failure: failure}
 	switch {
 	case up.Outcome == host.Unchanged || up.Outcome == host.AlreadyStaged && !up.LockChanged:
 		return
@@ -79,13 +91,15 @@ func (a *app) journalUpgrade(ctx context.Context, sysroot *ostree.Sysroot, verb 
 	a.journal(ctx, repoOf(sysroot), r.of(up.State))
 }
 
-func (a *app) journalChange(ctx context.Context, sysroot *ostree.Sysroot, id, verb, message string, c host.Change) {
-	if !c.Changed {
-		return
-	}
-	a.journal(ctx, repoOf(sysroot), &record{
+func (a *app) journalChange(ctx context.Context, sysroot *ostree.Sysroot, id, verb, message string, c host.Change, discarded *host.Change, failure error) {
+	r := &record{
 		id: id, verb: verb, message: message + ": " + changeText(c), image: c.Image, commit: c.Checksum, stateroot: c.Stateroot,
-	})
+		discarded: discarded, failure: failure,
+	}
+	if failure != nil {
+		r.outcome = "failed"
+	}
+	a.journal(ctx, repoOf(sysroot), r)
 }
 
 func (a *app) journalPrune(ctx context.Context, repo, verb string, p *container.Pruned) {

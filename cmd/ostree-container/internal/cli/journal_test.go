@@ -182,3 +182,56 @@ ostree-container host upgrade -q --tag v2 2>&1 >/dev/null
 	assert.Contains(t, lines[1], "Wrote: ")
 	assert.Regexp(t, `^warning: write to the journal: .*connection refused$`, lines[2])
 }
+
+// What was done is noted also if something after it failed, and so is what a rollback discards.
+func TestJournalOfWhatFails(t *testing.T) {
+	i := makeImages(t)
+	sysroot := i.sysroot(t)
+	r := run(t, "", "image", "deploy", "-q", "--sysroot", sysroot, "--stateroot=demo", "--imgref=ostree-unverified-image:oci:"+i.layout()+":v1")
+	require.Zero(t, r.status, r.err)
+	entries := i.journalOf(t)
+	out := i.booted(t, sysroot, useJournal+adminStatus+`
+ostree-container host upgrade -q --tag v2 >/run/out
+ostree admin finalize-staged >&2
+ostree-container host switch -q --download-only $IMAGE:v2 >/run/out
+ostree-container host rollback >/run/out
+# What is collected fails from here on.
+mkdir /run/tree; echo x > /run/tree/file
+ostree commit --repo=/ostree/repo --branch=broken /run/tree >&2
+set -- $(ostree ls --repo=/ostree/repo -d -C broken /)
+rm /ostree/repo/objects/$(echo $5 | cut -c 1-2)/$(echo $5 | cut -c 3-).dirtree
+ostree-container host rollback && echo no failure
+status
+ostree-container host set-default 1 && echo no failure
+status
+ostree-container host undeploy 1 && echo no failure
+status
+ostree-container host undeploy 1 && echo removed twice
+ostree-container host set-default 0 >/run/out
+true
+`)
+	assert.Equal(t, "  demo HEX.0 (pending)\n* demo HEX.0\n"+"* demo HEX.0\n  demo HEX.0 (rollback)\n"+"* demo HEX.0\n", out)
+	const id, id2 = "8703ec8274de429a9d2a49d764b0bed9", "24d927dd4d0345cabcd5e09ea84513c5"
+	const broken = "the deployments are changed, but: prune repository "
+	v1, v2 := "ostree-unverified-image:oci:"+i.layout()+":v1", "ostree-unverified-image:oci:"+i.layout()+":v2"
+	got := entries()
+	require.Len(t, got, 6)
+	for n, want := range []struct{ id, verb, image, priority, outcome string }{
+		{id, "rollback", v1, "6", ""}, {id, "rollback", v2, "4", "failed"}, {id, "set-default", v1, "4", "failed"}, {id2, "undeploy", v2, "4", "failed"},
+	} {
+		e := got[n+2]
+		assert.Equal(t, []string{want.id, want.verb, want.image, want.priority, want.outcome},
+			[]string{e["MESSAGE_ID"], e["OSTREE_CONTAINER_VERB"], e["OSTREE_CONTAINER_IMAGE"], e["PRIORITY"], e["OSTREE_CONTAINER_OUTCOME"]}, n)
+		if want.outcome == "failed" {
+			assert.Contains(t, e["OSTREE_CONTAINER_ERROR"], broken)
+			assert.Contains(t, e["MESSAGE"], "; failed: "+broken)
+		} else {
+			assert.Empty(t, e["OSTREE_CONTAINER_ERROR"])
+		}
+	}
+	discarded := got[2]
+	assert.Equal(t, got[1]["OSTREE_CONTAINER_COMMIT"], discarded["OSTREE_CONTAINER_DISCARDED_COMMIT"], "that of the switch")
+	assert.Equal(t, v2, discarded["OSTREE_CONTAINER_DISCARDED_IMAGE"])
+	assert.Regexp(t, `^Next boot: demo [0-9a-f]{64}\.0 .*; discarded: demo [0-9a-f]{64}\.1 \(`+regexp.QuoteMeta(v2)+`\)$`, discarded["MESSAGE"])
+	assert.Empty(t, got[3]["OSTREE_CONTAINER_DISCARDED_COMMIT"])
+}

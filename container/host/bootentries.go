@@ -1,0 +1,56 @@
+package host
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/ostree-container/ostree-container/ostree"
+)
+
+// withoutOne returns nil, or the boot order to write before list is written, which lacks one deployment.
+//
+// Before 2024.6 (its pull request 3234) libostree leaves the boot loader's entries alone if the kernels and kernel arguments of the new order are those of the old one. The
+// entries name deployments by stateroot, kernel and number, and the number is that among all deployments with the kernel: if deployments of
+// two stateroots change places, the entries name what is not there any more, and neither the host nor libostree finds its deployments. An
+// order of another length makes it write them.
+func withoutOne(sysroot *ostree.Sysroot, list []*ostree.Deployment) []*ostree.Deployment {
+	if ostree.AtLeast(2024, 7) {
+		return nil
+	}
+	old := slices.DeleteFunc(sysroot.Deployments(), (*ostree.Deployment).IsStaged)
+	if len(old) != len(list) {
+		return nil
+	}
+	moved := false
+	for i := range list {
+		if old[i].BootChecksum() != list[i].BootChecksum() || plainKargs(old[i]) != plainKargs(list[i]) {
+			return nil
+		}
+		moved = moved || old[i].Stateroot() != list[i].Stateroot()
+	}
+	if !moved {
+		return nil
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		if !list[i].IsBooted() {
+			return slices.Delete(slices.Clone(list), i, i+1)
+		}
+	}
+	return nil
+}
+
+// reloaded returns the deployments of list as the sysroot has them now, where it does; libostree tells the booted one by its address.
+func reloaded(sysroot *ostree.Sysroot, list []*ostree.Deployment) []*ostree.Deployment {
+	list = slices.Clone(list)
+	for _, d := range sysroot.Deployments() {
+		if i := slices.IndexFunc(list, d.Equal); i >= 0 {
+			list[i] = d
+		}
+	}
+	return list
+}
+
+// plainKargs are the kernel arguments of a deployment without libostree's own.
+func plainKargs(d *ostree.Deployment) string {
+	return strings.Join(slices.DeleteFunc(d.KernelArgs().Strings(), func(arg string) bool { return strings.HasPrefix(arg, "ostree=") }), " ")
+}
