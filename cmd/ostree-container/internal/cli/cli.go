@@ -15,7 +15,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -43,9 +42,8 @@ type Streams struct {
 // Main runs the program with the arguments and files of the process and returns its exit status. SIGINT, SIGTERM and
 // SIGHUP cancel what is under way; a second one ends the process at once.
 func Main(version string) int {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(memoryGoal)
-	}
+	a := &app{version: version, enterMountNamespace: ostree.ReexecInMountNamespace, ownsProcess: true}
+	a.aimAt(memoryGoal)
 	if os.Getenv("GOMAXPROCS") == "" { // writes wait for the disk: one more keeps the processors busy
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
@@ -62,7 +60,6 @@ func Main(version string) int {
 	// is not handed down to child processes.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE)
 
-	a := &app{version: version, enterMountNamespace: ostree.ReexecInMountNamespace, ownsProcess: true}
 	return a.run(ctx, calledAs(os.Args), Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 }
 
@@ -78,10 +75,6 @@ func calledAs(args []string) []string {
 	}
 	return append([]string{name}, args...)
 }
-
-// memoryGoal is from how much memory in use on, in bytes, the garbage collector works harder. It is no bound: an import of any image
-// needs less, but leaves more than that to be collected.
-const memoryGoal = 48 << 20
 
 // Run runs one command line, without the name of the program, and returns the exit status. The process is left as it
 // is: signals and mount namespaces are the business of Main.

@@ -170,6 +170,7 @@ For other places it is made in a directory below /var/tmp ($TMPDIR) first.`,
 	}
 	f.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.aimAt(compressingMemoryGoal)
 		if f.rootfs == "" {
 			if err := required(cmd, "repo"); err != nil {
 				return err

@@ -54,6 +54,7 @@ tag it becomes the only one.`,
 	flags.BoolVarP(&quiet, "quiet", "q", false, "Show no progress")
 	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		a.aimAt(compressingMemoryGoal)
 		err := required(cmd, "repo")
 		if err == nil {
 			err = checkCompression(cmd, cmp.Or(compression, string(container.CompressionGzip)), fast, &opts.Level)
