@@ -2,13 +2,16 @@ package registry_test
 
 import (
 	"bytes"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/containers/ocicrypt"
@@ -211,6 +214,7 @@ func TestDecryptionKeys(t *testing.T) {
 		"a public key":       {key.Public, "neither a private key nor a certificate", nil},
 		"locked":             {key.Locked, key.Locked + ": it has a passphrase, and none was given", nil},
 		"wrong passphrase":   {key.Locked + ":canary", key.Locked + ": wrong passphrase", nil},
+		"wrong, well padded": {key.Locked + ":" + wellPadded(t, key.Locked), key.Locked + ": wrong passphrase", nil},
 		"PKCS #8, encrypted": {write("pkcs8", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n") + ":canary", "openssl rsa", nil},
 		"no name":            {":canary", "the name of a file is missing", nil},
 		"no passphrase file": {key.Locked + ":file=" + dir + "/none", dir + "/none: no such file or directory", fs.ErrNotExist},
@@ -241,4 +245,21 @@ func TestDecryptionKeys(t *testing.T) {
 			assert.NotContains(t, shown, "sesame")
 		}
 	}
+}
+
+// wellPadded returns a wrong passphrase with which a key decrypts to something that is no key.
+func wellPadded(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	block, _ := pem.Decode(text)
+	require.NotNil(t, block)
+	for i := range 1 << 16 {
+		pass := "canary" + strconv.Itoa(i)
+		if _, err := x509.DecryptPEMBlock(block, []byte(pass)); err == nil { //nolint:staticcheck // what is tested
+			return pass
+		}
+	}
+	require.Fail(t, "there is none")
+	return ""
 }

@@ -91,7 +91,7 @@ func (k DecryptionKey) load() (data []byte, certificate bool, err error) {
 	switch {
 	case ok && !utils.IsPkcs11PrivateKey(data):
 		return data, false, nil
-	case utils.IsPasswordError(err):
+	case utils.IsPasswordError(err), block != nil && block.Headers["DEK-Info"] != "": // of 256 wrong ones, one decrypts it to something
 		if k.Passphrase == "" {
 			return nil, false, errors.New("it has a passphrase, and none was given")
 		}
