@@ -141,7 +141,7 @@ binding-doc: ## Write docs/binding.md, C functions and their Go methods, from th
 demo: deps build ## Pull, deploy, update and prune a sample image in a temporary sysroot
 	testdata/demo/run
 
-boot-test: deps-boot build ## Boot a deployed Debian image in QEMU, update it, roll back, prune
+boot-test: deps-boot build ## Boot a deployed Debian image in QEMU, turn on fs-verity, update it, roll back, prune
 	$(SUDO) testdata/boot/run '$(CACHE)'
 
 chroot-test: deps-boot ## make demo and make test in a fresh chroot with only Go, gcc and make
