@@ -204,6 +204,31 @@ insecure = true
 			assert.Empty(t, left)
 		})
 	}
+	t.Run("mirrors on one host", func(t *testing.T) {
+		t.Parallel()
+		// The second has the manifest and stalls: neither it nor the first, which has nothing, is asked again.
+		one, last := testimage.NewRegistry(t, dir), testimage.NewRegistry(t, dir)
+		layer := w.Manifest.Layers[0].Digest.String()
+		one.SetFault(func(r testimage.Request) *testimage.Fault {
+			switch {
+			case r.Name == "first/os":
+				return &testimage.Fault{Status: http.StatusNotFound}
+			case r.Ref == layer:
+				return &testimage.Fault{Stall: true, Drop: 5}
+			}
+			return nil
+		})
+		o := opts(t)
+		o.StallTimeout, o.Retry.Attempts = 300*time.Millisecond, 4
+		mirrors := "[[registry]]\nprefix = \"m.invalid\"\nlocation = \"" + last.Host() + "\"\ninsecure = true\n"
+		for _, place := range []string{"/first", "/second"} {
+			mirrors += "[[registry.mirror]]\nlocation = \"" + one.Host() + place + "\"\ninsecure = true\n"
+		}
+		require.NoError(t, os.WriteFile(o.RegistriesConf, []byte(mirrors), 0o600))
+		checkImage(t, openImage(t, "docker://m.invalid/os:v1", o), w)
+		assert.Equal(t, 1, one.Requests("blob", layer), "it is not waited for again")
+		assert.Equal(t, 1, last.Requests("blob", layer))
+	})
 	t.Run("no place has the blobs", func(t *testing.T) {
 		assert.ErrorContains(t, openError(t, "docker://noblobs.invalid/os:v1", opts(t)), "404")
 	})

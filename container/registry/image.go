@@ -225,7 +225,7 @@ func (i *Image) open(ctx context.Context, name types.ImageReference, sys *types.
 		if err != nil {
 			return err
 		}
-		i.places = unasked(all, &host)
+		i.places = unasked(all, sourceLocation(src), &host)
 	}
 	top := image.UnparsedInstance(i.src, nil)
 	doc, err := i.document(w.ctx, top, nil)

@@ -7,6 +7,7 @@ import (
 	"net/http/httptrace"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -47,9 +48,15 @@ func answering(ctx context.Context, host *atomic.Value) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(hostPort string) { host.Store(hostPort) }})
 }
 
-// unasked leaves out the places up to the one that gave the manifest: those before it have not got it. containers/image does not say
-// which one it was; where the host does not tell, as behind a proxy, all are left.
-func unasked(all []place, host *atomic.Value) []place {
+// unasked leaves out the places up to the one that gave the manifest: those before it have not got it. at is that one's location, as
+// sourceLocation has it. Where it is not known the host that was asked last has to do, of which the first place counts; where that does
+// not tell either, as behind a proxy, all are left.
+func unasked(all []place, at string, host *atomic.Value) []place {
+	for n, p := range all {
+		if at != "" && p.location == at {
+			return all[n+1:]
+		}
+	}
 	last, _ := host.Load().(string)
 	for n, p := range all {
 		if at, _, _ := strings.Cut(p.location, "/"); last == at || last == at+":443" || last == at+":80" {
@@ -57,6 +64,25 @@ func unasked(all []place, host *atomic.Value) []place {
 		}
 	}
 	return all
+}
+
+// sourceLocation is the location that a source of containers/image settled for, "" if it is not known. The source does not say: it is read
+// from the field that it keeps it in, and several places of one host cannot be told apart in any other way.
+func sourceLocation(src types.ImageSource) string {
+	v := reflect.ValueOf(src)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		return ""
+	}
+	v = v.Elem().FieldByName("physicalRef")
+	if v.Kind() != reflect.Struct {
+		return ""
+	}
+	v = v.FieldByName("ref")
+	if !v.IsValid() || v.Type() != reflect.TypeFor[reference.Named]() || v.IsNil() {
+		return ""
+	}
+	named := *(*reference.Named)(v.Addr().UnsafePointer())
+	return reference.TrimNamed(named).String()
 }
 
 // open opens the image at one place, by the digest of the manifest that is known. The accounts and certificates are those that
