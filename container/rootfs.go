@@ -127,7 +127,8 @@ func (o *RootfsOptions) timestamp() (uint64, error) {
 }
 
 // EncapsulateRootfs is CommitRootfs and Encapsulate. Without a repository (nil) the commit is made in a temporary one below $TMPDIR or
-// /var/tmp, which must hold extended attributes of users and has to have room for the tree.
+// /var/tmp, which must hold extended attributes of users and has to have room for the tree. The repository is locked, shared, until the image is
+// written: prunes of other Repos wait.
 func EncapsulateRootfs(ctx context.Context, repo *ostree.Repo, path string, dest imageref.ImageReference, tree *RootfsOptions,
 	opts *EncapsulateOptions,
 ) (_ digest.Digest, err error) {
@@ -146,6 +147,11 @@ func EncapsulateRootfs(ctx context.Context, repo *ostree.Repo, path string, dest
 			return "", err
 		}
 	}
+	lock, err := repo.Lock(ctx, ostree.LockShared) // no ref keeps the commit from a prune
+	if err != nil {
+		return "", fmt.Errorf("lock repository %s: %w", repo.Path(), err)
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	commit, err := CommitRootfs(ctx, repo, path, tree)
 	if err != nil {
 		return "", err

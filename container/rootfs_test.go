@@ -2,6 +2,7 @@ package container_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -72,10 +73,11 @@ func TestCommitRootfsEqualsOstreeCommit(t *testing.T) {
 			Created: time.Unix(rootfsTime, 999), Skipped: func(path, why string) { skipped[path] = why },
 		})
 		require.NoError(t, err)
-		other := "is neither file, directory nor symbolic link"
+		other, mounted := "is neither file, directory nor symbolic link", "is empty, for a container builder to mount its own there"
 		assert.Equal(t, map[string]string{
 			"/usr/lib/null": other, "/usr/lib/fifo": other, "/usr/lib/own/mounted": "is another file system", "/tmp/x": "is made at boot",
 			"/run/lock": "is made at boot", "/dev/console": "is made at boot", "/sysroot/ostree": "is made at boot",
+			"/etc/hostname": mounted, "/etc/resolv.conf": mounted,
 		}, skipped)
 		// What was mounted there leaves its directory, which the other commit has not.
 		list := ti.Run(t, "ostree", "--repo="+repoDir, "ls", "-R", "-X", "-C", commit)
@@ -174,6 +176,28 @@ func TestEncapsulateRootfs(t *testing.T) {
 	ti.Run(t, ti.Judge(t), "container", "unencapsulate", "--quiet", "--repo", judged, "--write-ref", "os", "ostree-unverified-image:oci:"+out+"/rootfs:x")
 	assert.Equal(t, commit, oracle.Refs(t, judged)["os"])
 	oracle.Fsck(t, judged)
+}
+
+// Nothing names the commit: a prune waits until the image is written.
+func TestEncapsulateRootfsBesideAPrune(t *testing.T) {
+	t.Parallel()
+	dir := rootfsDir(t)
+	repo, repoDir := newRepo(t, ostree.ModeBareUser)
+	ti.Run(t, "ostree", "--repo="+repoDir, "config", "set", "core.lock-timeout-secs", "0")
+	pruned := 0
+	_, err := container.EncapsulateRootfs(t.Context(), repo, dir, ociRef(t, t.TempDir()+"/out:x"), nil, &container.EncapsulateOptions{
+		Progress: func(container.EncapsulateProgress) {
+			if pruned++; pruned == 1 {
+				out, err := exec.Command("ostree", "--repo="+repoDir, "prune", "--refs-only").CombinedOutput()
+				assert.Error(t, err, "%s", out)
+				assert.Contains(t, string(out), "Locking repo")
+			}
+		},
+	})
+	require.NoError(t, err)
+	assert.NotZero(t, pruned)
+	ti.Run(t, "ostree", "--repo="+repoDir, "prune", "--refs-only")
+	assert.Empty(t, objects(t, repoDir), "now it is gone")
 }
 
 func TestCommitRootfsRefuses(t *testing.T) {

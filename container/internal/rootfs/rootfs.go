@@ -226,6 +226,7 @@ func (w *writer) moveEtc(root *dir) error {
 	for _, name := range []string{"hostname", "resolv.conf"} {
 		if f := etc.files[name]; f != nil && f.empty {
 			delete(etc.files, name)
+			w.note("etc/"+name, "is empty, for a container builder to mount its own there")
 		}
 	}
 	usr := root.dirs["usr"]
