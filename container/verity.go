@@ -14,6 +14,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/internal/dirnames"
 	"github.com/ostree-container/ostree-container/container/internal/fsverity"
+	"github.com/ostree-container/ostree-container/keyfile"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -29,12 +30,16 @@ type VerityOptions struct {
 type VerityResult struct {
 	Present int64 // that had fs-verity
 	Enabled int64 // that have it now, or with DryRun would have
+	// Unsupported: with DryRun, the file system or the kernel has no fs-verity, so that it cannot be turned on.
+	Unsupported bool
+	// Lasting: the repository says (ex-integrity.fsverity is yes or maybe) that objects that are written later get it, too.
+	Lasting bool
 }
 
 // EnsureVerity turns on fs-verity for all content objects of a bare or bare-user repository, whose changes on the disk the kernel then
-// refuses to read, and for the file "config" of the repository: that marks, as in bootc, that all were gone through. What has it
-// is left alone, so that it may be called again: after an interruption, and for objects that were written since (libostree turns it on itself
-// where the repository says so, ex-integrity.fsverity). It waits for imports to end.
+// refuses to read, and for the file "config" of the repository: that marks, as in bootc, that all were gone through. The mark says nothing of
+// objects that were written since: those have it only where the repository says so (ex-integrity.fsverity), and so it is not relied on
+// here. All objects are looked at each time, what has it is left alone, and others, also those of a run that was interrupted, get it. It waits for imports to end.
 //
 // The error wraps ErrUnsupported of package ostree where the file system or the kernel has no fs-verity, and for other modes.
 func EnsureVerity(ctx context.Context, repo *ostree.Repo, opts *VerityOptions) (*VerityResult, error) {
@@ -61,10 +66,19 @@ func ensureVerity(ctx context.Context, repo *ostree.Repo, opts *VerityOptions, e
 	if opts.DryRun {
 		v.work = func(fd int) (bool, error) {
 			on, err := enabled(fd)
+			if errors.Is(err, fsverity.ErrUnsupported) {
+				v.unsupported.Store(true)
+				err = nil
+			}
 			return !on, err
 		}
 	}
 	all := func(*ostree.Repo) error {
+		if opts.DryRun { // there may be no objects
+			if _, err := v.file("config"); err != nil {
+				return err
+			}
+		}
 		jobs := opts.Jobs
 		if jobs <= 0 {
 			jobs = runtime.GOMAXPROCS(0)
@@ -91,13 +105,35 @@ func ensureVerity(ctx context.Context, repo *ostree.Repo, opts *VerityOptions, e
 	if err != nil {
 		return nil, err
 	}
-	return &VerityResult{Present: v.present.Load(), Enabled: v.enabled.Load()}, nil
+	lasting, err := lastingVerity(repo)
+	if err != nil {
+		return nil, err
+	}
+	return &VerityResult{Present: v.present.Load(), Enabled: v.enabled.Load(), Unsupported: v.unsupported.Load(), Lasting: lasting}, nil
+}
+
+// lastingVerity reports whether libostree, which then writes all objects, turns it on.
+func lastingVerity(repo *ostree.Repo) (bool, error) {
+	config, err := repo.Config()
+	if err != nil {
+		return false, err
+	}
+	value, err := config.String("ex-integrity", "fsverity")
+	if errors.Is(err, keyfile.ErrGroupNotFound) || errors.Is(err, keyfile.ErrKeyNotFound) {
+		return false, nil
+	}
+	switch value {
+	case "yes", "maybe", "true", "1":
+		return true, err
+	}
+	return false, err
 }
 
 type verity struct {
 	repo             *ostree.Repo
 	work             func(fd int) (bool, error)
 	present, enabled atomic.Int64
+	unsupported      atomic.Bool
 }
 
 func (v *verity) directory(ctx context.Context, path string) error {

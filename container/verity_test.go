@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/internal/fsverity"
 	"github.com/ostree-container/ostree-container/container/internal/oracle"
 	ti "github.com/ostree-container/ostree-container/container/internal/testimage"
 	"github.com/ostree-container/ostree-container/ostree"
@@ -44,9 +45,10 @@ func TestEnsureVerity(t *testing.T) {
 	require.NotEmpty(t, files)
 	dry, err := container.EnsureVerity(t.Context(), repo, &container.VerityOptions{DryRun: true})
 	require.NoError(t, err)
-	assert.Equal(t, &container.VerityResult{Enabled: int64(len(files))}, dry)
+	_, missing := os.Stat("/sys/fs/ext4/features/verity")
+	assert.Equal(t, &container.VerityResult{Enabled: int64(len(files)), Unsupported: missing != nil}, dry)
 	result, err := container.EnsureVerity(t.Context(), repo, nil)
-	if _, missing := os.Stat("/sys/fs/ext4/features/verity"); missing != nil {
+	if missing != nil {
 		require.ErrorIs(t, err, ostree.ErrUnsupported)
 		assert.ErrorContains(t, err, dir)
 		for _, path := range files {
@@ -120,6 +122,19 @@ func TestEnsureVerityOfEveryObject(t *testing.T) {
 	assert.Equal(t, want, got)
 	assert.ElementsMatch(t, append(files, filepath.Join(dir, "config")), order)
 	assert.Equal(t, filepath.Join(dir, "config"), order[len(order)-1], "it says that all were gone through")
+
+	// A dry run sees where there is none, and whether what is written later gets it, in a repository without objects, too.
+	empty, emptyDir := newRepo(t, modeHere())
+	for _, lasting := range []bool{false, true} {
+		none := func(int) (bool, error) { return false, fsverity.ErrUnsupported }
+		got, err = container.EnsureVerityWith(t.Context(), empty, &container.VerityOptions{DryRun: true}, enable, none)
+		require.NoError(t, err)
+		assert.Equal(t, &container.VerityResult{Unsupported: true, Lasting: lasting}, got)
+		ti.Run(t, "ostree", "--repo="+emptyDir, "config", "set", "ex-integrity.fsverity", "maybe")
+		empty, err = ostree.OpenRepo(t.Context(), emptyDir)
+		require.NoError(t, err)
+		defer func() { assert.NoError(t, empty.Close()) }()
+	}
 
 	archive, _ := newRepo(t, ostree.ModeArchive)
 	_, err = container.EnsureVerity(t.Context(), archive, nil)

@@ -43,11 +43,30 @@ func Enable(fd int) (bool, error) {
 	}
 }
 
-// Enabled reports whether it is on for the file that is open as fd.
+// Enabled reports whether it is on for the file that is open as fd, and ErrUnsupported where it can be on for none. Nothing is changed.
 func Enabled(fd int) (bool, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, 0, &st); err != nil {
 		return false, err
 	}
-	return st.Attributes&unix.STATX_ATTR_VERITY != 0, nil
+	if st.Attributes&unix.STATX_ATTR_VERITY != 0 {
+		return true, nil
+	}
+	arg := measureArg{size: 64}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.FS_IOC_MEASURE_VERITY, uintptr(unsafe.Pointer(&arg)))
+	switch errno {
+	case unix.EOPNOTSUPP, unix.ENOTTY:
+		return false, ErrUnsupported
+	case unix.ENODATA:
+		return false, nil
+	case 0: // turned on just now
+		return true, nil
+	}
+	return false, errno
+}
+
+// measureArg is struct fsverity_digest of linux/fsverity.h.
+type measureArg struct {
+	algorithm, size uint16
+	digest          [64]byte
 }

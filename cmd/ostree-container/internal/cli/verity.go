@@ -19,7 +19,9 @@ refuses to read what was changed on the disk. It cannot be turned off again for 
 system must have the feature (mkfs.ext4 -O verity, tune2fs -O verity, btrfs), and the kernel too.
 
 What has it is left alone: the command may be given again, after an interruption and for new
-objects. Those get it by themselves where "ex-integrity.fsverity" is set in the repository's config.`,
+objects. Those get it by themselves only where "ex-integrity.fsverity" is "yes" or "maybe" in the
+repository's config ("ostree config set"; libostree then writes all objects, which takes longer).
+Otherwise pulls write objects without it, whatever the mark on the file "config" says.`,
 		Example: `  # How many have none?
   ostree-container provisional-repair ensure-verity --dry-run --repo /ostree/repo
 
@@ -27,7 +29,7 @@ objects. Those get it by themselves where "ex-integrity.fsverity" is set in the 
 		Args: positional(),
 	}
 	repoPath := repoFlag(cmd)
-	cmd.Flags().BoolVarP(&opts.DryRun, "dry-run", "n", false, "Change nothing; only count")
+	cmd.Flags().BoolVarP(&opts.DryRun, "dry-run", "n", false, "Change nothing; only count, and see whether there is fs-verity")
 	cmd.Flags().IntVarP(&opts.Jobs, "jobs", "j", 0, "Work on `N` files at once (default: one each processor)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := required(cmd, "repo"); err != nil {
@@ -49,6 +51,12 @@ objects. Those get it by themselves where "ex-integrity.fsverity" is set in the 
 			what := "Enabled"
 			if opts.DryRun {
 				what = "Would enable"
+			}
+			if r.Unsupported {
+				a.warn("repository %s: the file system or the kernel has no fs-verity, so that it cannot be turned on", repo.Path())
+			}
+			if !r.Lasting && !opts.DryRun {
+				a.log.Info("Objects that are pulled from now on do not get it: ex-integrity.fsverity is not set")
 			}
 			_, err = fmt.Fprintf(a.out, "Objects with fs-verity: %d\n%s: %d\n", r.Present, what, r.Enabled)
 			return err
