@@ -25,7 +25,7 @@ const (
 type record struct {
 	id, verb, message                                  string
 	image, digest, version, commit, stateroot, outcome string
-	images, layers, objects                            int // that were removed
+	images, layers, objects, blobs                     int // that were removed
 	bytes                                              uint64
 	discarded                                          *host.Change
 	failure                                            error // of what came after; nil: none
@@ -60,7 +60,7 @@ func (a *app) journal(ctx context.Context, repo string, r *record) {
 	for _, f := range [][2]string{
 		{"VERB", r.verb}, {"IMAGE", r.image}, {"DIGEST", r.digest}, {"VERSION", r.version}, {"COMMIT", r.commit}, {"STATEROOT", r.stateroot}, {"OUTCOME", r.outcome},
 		{"REMOVED_IMAGES", count(uint64(r.images))}, {"REMOVED_LAYERS", count(uint64(r.layers))}, {"REMOVED_OBJECTS", count(uint64(r.objects))},
-		{"FREED_BYTES", count(r.bytes)}, {"DISCARDED_COMMIT", discarded.Checksum}, {"DISCARDED_IMAGE", discarded.Image}, {"ERROR", reason},
+		{"REMOVED_BLOBS", count(uint64(r.blobs))}, {"FREED_BYTES", count(r.bytes)}, {"DISCARDED_COMMIT", discarded.Checksum}, {"DISCARDED_IMAGE", discarded.Image}, {"ERROR", reason},
 	} {
 		e.Fields = append(e.Fields, journal.Field{Name: "OSTREE_CONTAINER_" + f[0], Value: f[1]})
 	}
@@ -106,8 +106,11 @@ func (a *app) journalPrune(ctx context.Context, repo, verb string, p *container.
 	if p.IsEmpty() {
 		return
 	}
+	message := "Removed images: " + strconv.Itoa(p.Images) + ", layers: " + strconv.Itoa(p.Layers) + ", objects: " + strconv.Itoa(p.Objects)
+	if p.Blobs > 0 {
+		message += ", kept blobs: " + strconv.Itoa(p.Blobs)
+	}
 	a.journal(ctx, repo, &record{
-		id: journalPruned, verb: verb, images: p.Images, layers: p.Layers, objects: p.Objects, bytes: p.Bytes,
-		message: "Removed images: " + strconv.Itoa(p.Images) + ", layers: " + strconv.Itoa(p.Layers) + ", objects: " + strconv.Itoa(p.Objects),
+		id: journalPruned, verb: verb, images: p.Images, layers: p.Layers, objects: p.Objects, blobs: p.Blobs, bytes: p.Bytes + p.BlobBytes, message: message,
 	})
 }

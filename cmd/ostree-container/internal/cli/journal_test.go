@@ -92,7 +92,7 @@ func TestJournalOfABootedHost(t *testing.T) {
 	i.booted(t, sysroot, useJournal+`
 ostree-container host status; ostree-container host upgrade -q --check --tag v2; ostree-container host upgrade -q # nothing is done
 ostree init --repo=/run/other --mode=bare-user; ostree-container image pull -q /run/other $IMAGE:v2 # nor to the host
-ostree-container image pull -q --creds user:canary-Zq /ostree/repo $IMAGE:v2
+ostree-container image pull -q --keep-blobs --creds user:canary-Zq /ostree/repo $IMAGE:v2
 ostree-container image pull -q /ostree/repo $IMAGE:v2
 ostree-container host upgrade -q --creds user:canary-Zq --tag v2 --download-only
 ostree-container host upgrade -q --tag v2 --download-only
@@ -162,7 +162,8 @@ ostree-container image prune-images --sysroot / --full --dry-run
 	assert.Equal(t, "Staged, not applied at shutdown: "+v2, got[1]["MESSAGE"])
 	last := got[len(got)-1]
 	assert.Equal(t, []string{"1", "1"}, []string{last["OSTREE_CONTAINER_REMOVED_IMAGES"], last["OSTREE_CONTAINER_REMOVED_LAYERS"]})
-	assert.Equal(t, "Removed images: 1, layers: 1, objects: "+last["OSTREE_CONTAINER_REMOVED_OBJECTS"], last["MESSAGE"])
+	assert.Equal(t, "3", last["OSTREE_CONTAINER_REMOVED_BLOBS"], "a layer, config and manifest")
+	assert.Equal(t, "Removed images: 1, layers: 1, objects: "+last["OSTREE_CONTAINER_REMOVED_OBJECTS"]+", kept blobs: 3", last["MESSAGE"])
 }
 
 // A journal that is not there, or not any more, fails nothing: the first is silent, the second a warning.
