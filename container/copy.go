@@ -39,7 +39,8 @@ type CopyResult struct {
 // Copy takes an image, all its layers and their detached metadata from one repository to another, which may be of another mode:
 // the commits are the same. On one file system, objects that both keep in the same form become hardlinks if one user owns both
 // repositories; they are believed as the source is, all else is verified. The refs of the layers, then that of the image, are set when everything is in place. A cached
-// update goes along, as do the blobs of an image that was imported with KeepBlobs; detached metadata that the destination has under other keys stays.
+// update goes along, as do the blobs of an image that was imported with KeepBlobs, unless they are damaged, which is logged; damaged ones at the
+// destination are replaced. Detached metadata that the destination has under other keys stays.
 //
 // Where prunes run in other goroutines, src and dst should not be the Repo that those use; see the package documentation.
 //
@@ -99,7 +100,7 @@ func Copy(ctx context.Context, src *ostree.Repo, ref imageref.ImageReference, ds
 	if err := c.copy(ctx, commits); err != nil {
 		return nil, err
 	}
-	if err := copyKept(ctx, src, dst, state.ManifestDigest, opts.Verify); err != nil {
+	if err := copyKept(ctx, src, dst, state.ManifestDigest, opts); err != nil {
 		return nil, err
 	}
 	if err := setRefs(ctx, dst, layers); err != nil {

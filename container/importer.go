@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -69,6 +70,7 @@ type Importer struct {
 
 	noLayerRefs bool        // see Unencapsulate
 	kept        *ocidir.Dir // nil: blobs are not kept; open while an import runs
+	intact      sync.Map    // digests of kept blobs that were read since Prepare began
 }
 
 // NewImporter checks that the image can be kept in the repository; nothing is fetched. The caller keeps repo open until Close.
@@ -275,7 +277,8 @@ func (i *Importer) dropIncomplete(ctx context.Context, store *objstore.Store, la
 	return nil
 }
 
-// checkSpace refuses an image whose compressed layers alone do not fit. What they unpack to is checked while writing.
+// checkSpace refuses an image whose compressed layers alone do not fit, with KeepBlobs as they are and as what they unpack to. How much
+// that really is is checked while writing.
 func (i *Importer) checkSpace(ctx context.Context, p *PreparedImport) error {
 	if i.opts.IgnoreSpace {
 		return nil
@@ -284,9 +287,15 @@ func (i *Importer) checkSpace(ctx context.Context, p *PreparedImport) error {
 	if err != nil {
 		return err
 	}
-	if need := p.FetchSize(); need > free {
-		return fmt.Errorf("%w: layers of %s to fetch: %d bytes compressed; %s has %d bytes available above the %d that the repository keeps free",
-			ErrNoSpace, i.ref.ImgRef, need, i.repo.Path(), max(free, 0), reserved)
+	what, fetch := "to fetch", p.blobsToFetch()
+	if i.opts.KeepBlobs {
+		what = "to fetch and keep"
+		all := slices.Clone(fetch)
+		fetch = append(all, slices.DeleteFunc(fetch, func(l LayerState) bool { return l.blobOnly })...)
+	}
+	if need := sizeOf(fetch); need > free {
+		return fmt.Errorf("%w: layers of %s %s: %d bytes compressed; %s has %d bytes available above the %d that the repository keeps free",
+			ErrNoSpace, i.ref.ImgRef, what, need, i.repo.Path(), max(free, 0), reserved)
 	}
 	return nil
 }

@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ostree-container/ostree-container/container/internal/ocidir"
 	"github.com/ostree-container/ostree-container/ostree"
@@ -39,14 +43,38 @@ func openKept(repo *ostree.Repo) (*ocidir.Dir, error) {
 	return dir, nil
 }
 
-// readKept is openKept for who can do without them: somebody who may read the repository and not these has none.
-func readKept(repo *ostree.Repo) (*ocidir.Dir, error) {
+// readKept is openKept for who can do without them: somebody who may read the repository and not these has none, and is told.
+func readKept(repo *ostree.Repo, logger *slog.Logger) (*ocidir.Dir, error) {
 	dir, err := openKept(repo)
 	if errors.Is(err, fs.ErrPermission) {
+		orSilent(logger).Warn("kept blobs may not be read, and are not used", "repository", repo.Path(), "error", err)
 		return nil, nil
 	}
 	return dir, err
 }
+
+func orSilent(logger *slog.Logger) *slog.Logger {
+	if logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return logger
+}
+
+// damagedKept is returned for an image of whose kept blobs one is lost, damaged or cannot be read.
+type damagedKept struct {
+	blob digest.Digest
+	err  error
+}
+
+// Error implements error.
+func (d *damagedKept) Error() string {
+	return fmt.Sprintf("kept blob %s: %v (to repair it pull the image again with --keep-blobs)", d.blob, d.err)
+}
+
+// Unwrap implements the interface of package errors.
+func (d *damagedKept) Unwrap() error { return d.err }
+
+var errLost = errors.New("it is missing or has another size")
 
 var keptOptions = &ocidir.Options{Private: true, Durable: true}
 
@@ -81,7 +109,8 @@ func (k *keptImage) blobs() []ocispec.Descriptor {
 	return append([]ocispec.Descriptor{k.parsed.Config}, k.parsed.Layers...)
 }
 
-// loadKept returns the image with a manifest of this digest, nil if not all of it is kept.
+// loadKept returns the image with a manifest of this digest, nil if that is not kept. It returns *damagedKept if not all of it is there
+// with its size, or if the manifest is damaged; layers and config are not read.
 func loadKept(dir *ocidir.Dir, manifest digest.Digest) (*keptImage, error) {
 	if dir == nil {
 		return nil, nil
@@ -92,7 +121,7 @@ func loadKept(dir *ocidir.Dir, manifest digest.Digest) (*keptImage, error) {
 	}
 	for _, desc := range k.blobs() {
 		if !dir.Has(desc) {
-			return nil, nil
+			return nil, &damagedKept{desc.Digest, errLost}
 		}
 	}
 	return k, nil
@@ -104,11 +133,11 @@ func loadKeptManifest(dir *ocidir.Dir, manifest digest.Digest) (*keptImage, erro
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("kept manifest: %w", err)
+		return nil, &damagedKept{manifest, err}
 	}
 	k := &keptImage{dir: dir, raw: raw}
 	if err := json.Unmarshal(raw, &k.parsed); err != nil {
-		return nil, fmt.Errorf("kept manifest %s: %w: %w", manifest, ocidir.ErrDamaged, err)
+		return nil, &damagedKept{manifest, fmt.Errorf("%w: %w", ocidir.ErrDamaged, err)}
 	}
 	k.manifest = ocispec.Descriptor{MediaType: k.parsed.MediaType, Digest: manifest, Size: int64(len(raw))}
 	if k.manifest.MediaType == "" {
@@ -117,8 +146,9 @@ func loadKeptManifest(dir *ocidir.Dir, manifest digest.Digest) (*keptImage, erro
 	return k, nil
 }
 
-// keeps reports whether the repository has what KeepBlobs asks for, of a stored image.
-func (i *Importer) keeps(state *LayeredImageState) (_ bool, err error) {
+// keeps reports whether the repository has what KeepBlobs asks for, of a stored image. All of it is read: who asks for it again gets what
+// is damaged repaired.
+func (i *Importer) keeps(ctx context.Context, state *LayeredImageState) (_ bool, err error) {
 	if !i.opts.KeepBlobs {
 		return true, nil
 	}
@@ -128,14 +158,44 @@ func (i *Importer) keeps(state *LayeredImageState) (_ bool, err error) {
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	k, err := loadKept(dir, state.ManifestDigest)
+	if k != nil {
+		err = i.checkKept(ctx, dir, k.blobs())
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
 	if err != nil {
 		i.opts.Logger.Warn("kept blobs of the image are fetched again", "image", i.target.String(), "error", err)
 	}
-	return k != nil, nil
+	return k != nil && err == nil, nil
+}
+
+// checkKept reads kept blobs, several at once. A blob is read once for each Prepare.
+func (i *Importer) checkKept(ctx context.Context, dir *ocidir.Dir, blobs []ocispec.Descriptor) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, desc := range blobs {
+		if dir.Has(desc) && i.isIntact(desc.Digest) {
+			continue
+		}
+		g.Go(func() error {
+			if err := dir.Check(ctx, desc); err != nil {
+				return &damagedKept{desc.Digest, err}
+			}
+			i.intact.Store(desc.Digest, true)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func (i *Importer) isIntact(id digest.Digest) bool {
+	_, ok := i.intact.Load(id)
+	return ok
 }
 
 // forgetUnkept has layers fetched whose blobs are to be kept and are not: with the commits that are there nobody can tell the bytes.
-func (i *Importer) forgetUnkept(layers []LayerState) (err error) {
+func (i *Importer) forgetUnkept(ctx context.Context, layers []LayerState) (err error) {
 	if !i.opts.KeepBlobs {
 		return nil
 	}
@@ -147,9 +207,22 @@ func (i *Importer) forgetUnkept(layers []LayerState) (err error) {
 		defer func() { err = errors.Join(err, dir.Close()) }()
 	}
 	for n := range layers {
-		if dir == nil || !dir.Has(layers[n].Descriptor) {
-			layers[n].Commit = ""
+		l := &layers[n]
+		if l.Commit == "" {
+			continue
 		}
+		if dir != nil {
+			err := i.checkKept(ctx, dir, []ocispec.Descriptor{l.Descriptor})
+			switch {
+			case err == nil:
+				continue
+			case ctx.Err() != nil:
+				return context.Cause(ctx)
+			case !errors.Is(err, fs.ErrNotExist):
+				i.opts.Logger.Warn("kept blob is fetched again", "image", i.target.String(), "error", err)
+			}
+		}
+		l.Commit, l.blobOnly = "", true
 	}
 	return nil
 }
@@ -165,7 +238,7 @@ func (i *Importer) keepDocuments(ctx context.Context) (err error) {
 		}
 	}
 	k, err := loadKept(i.kept, i.image.ManifestDigest)
-	if err == nil && k == nil {
+	if errors.Is(err, errLost) || err == nil && k == nil {
 		err = fmt.Errorf("%w: the manifest names other blobs than those that were fetched", ErrLayout)
 	}
 	if err != nil {
@@ -174,19 +247,30 @@ func (i *Importer) keepDocuments(ctx context.Context) (err error) {
 	return context.Cause(ctx)
 }
 
-// copyKept takes over what src keeps of an image.
-func copyKept(ctx context.Context, src, dst *ostree.Repo, manifest digest.Digest, verify bool) (err error) {
-	from, err := readKept(src)
+// copyKept takes over what src keeps of an image. Where that is damaged the image comes without it.
+func copyKept(ctx context.Context, src, dst *ostree.Repo, manifest digest.Digest, opts *CopyOptions) (err error) {
+	from, err := readKept(src, opts.Logger)
 	if from == nil || err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	k, err := loadKept(from, manifest)
-	if err != nil {
-		return keptError(src, err)
-	} else if k == nil {
+	err = func() error {
+		k, err := loadKept(from, manifest)
+		if k == nil || err != nil {
+			return err
+		}
+		return k.copyTo(ctx, dst, opts.Verify)
+	}()
+	var damaged *damagedKept
+	if errors.As(err, &damaged) {
+		orSilent(opts.Logger).Warn("the image is copied without its kept blobs", "repository", src.Path(), "error", damaged)
 		return nil
 	}
+	return err
+}
+
+// copyTo gives the image to another repository, the manifest last.
+func (k *keptImage) copyTo(ctx context.Context, dst *ostree.Repo, verify bool) (err error) {
 	to, err := createKept(dst)
 	if err != nil {
 		return err
@@ -195,32 +279,52 @@ func copyKept(ctx context.Context, src, dst *ostree.Repo, manifest digest.Digest
 	for _, desc := range append(k.blobs(), k.manifest) {
 		linked := false
 		if !verify {
-			if linked, err = to.LinkBlob(from, desc); err != nil {
-				return err
+			if linked, err = to.LinkBlob(ctx, k.dir, desc); err != nil {
+				return keptError(dst, noSpace(err))
 			}
 		}
 		if linked {
 			continue
 		}
-		if err := writeKept(ctx, from, to, desc); err != nil {
+		if err := writeKept(ctx, k.dir, to, desc); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// writeKept copies a kept blob to a layout and compares it with its digest.
+// writeKept copies a kept blob to a layout and compares it with its digest. It returns *damagedKept if it cannot be read or is another.
 func writeKept(ctx context.Context, from, to *ocidir.Dir, desc ocispec.Descriptor) (err error) {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	f, err := from.Open(desc.Digest)
 	if err != nil {
-		return err
+		return &damagedKept{desc.Digest, err}
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := to.WriteBlob(ctx, desc, f); err != nil {
-		return fmt.Errorf("take %s from %s of the repository (if it is damaged, delete it and pull again): %w", desc.Digest, keptDir, noSpace(err))
+	source := &errorKeeper{r: f}
+	_, err = to.WriteBlob(ctx, desc, source)
+	switch {
+	case err == nil:
+		return nil
+	case source.err != nil || errors.Is(err, ocidir.ErrDamaged):
+		return &damagedKept{desc.Digest, err}
 	}
-	return nil
+	return fmt.Errorf("write blob %s: %w", desc.Digest, noSpace(err))
+}
+
+// errorKeeper keeps the error of a reader, which tells it from those of the writer.
+type errorKeeper struct {
+	r   io.Reader
+	err error
+}
+
+// Read implements io.Reader.
+func (e *errorKeeper) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // only the plain one is an end
+		e.err = err
+	}
+	return n, err
 }

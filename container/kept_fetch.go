@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/internal/ocidir"
@@ -76,10 +77,19 @@ func (k *keptBlob) Close() error {
 }
 
 // checkKeepable refuses to keep blobs that are not what is read: a containers-storage has layers decompressed, and encrypted ones are
-// decrypted.
+// decrypted. Blobs are kept by their SHA-256.
 func (i *Importer) checkKeepable() error {
 	if !i.opts.KeepBlobs {
 		return nil
+	}
+	blobs := []ocispec.Descriptor{{Digest: i.image.ManifestDigest}, i.image.Manifest.Config}
+	for _, l := range i.image.Layers {
+		blobs = append(blobs, l.Descriptor)
+	}
+	for _, b := range blobs {
+		if _, err := ocidir.BlobName(b.Digest); err != nil {
+			return fmt.Errorf("%w: %s cannot be kept: %w", ostree.ErrUnsupported, i.ref.ImgRef, err)
+		}
 	}
 	for n, l := range i.image.Layers {
 		if l.Encrypted {

@@ -2,17 +2,21 @@ package container_test
 
 import (
 	"bytes"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/container/internal/oracle"
@@ -223,8 +227,6 @@ func TestKeepBlobsOfWhatIsThere(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(kept, v1.Digest().Encoded()), append([]byte(" "), v1.RawManifest[1:]...), 0o600))
 	}
 	damage()
-	_, err = container.Reexport(t.Context(), repo, imageName(t, ref), ociRef(t, t.TempDir()+"/out"), nil)
-	require.ErrorContains(t, err, v1.Digest().String())
 	mustPull(t, repo, ref, keepBlobs)
 	assert.Equal(t, v1.Digest(), reexport(t, repo, ref, "oci:"+t.TempDir()+"/out", &container.ReexportOptions{PreserveDigests: true}))
 	damage()
@@ -232,12 +234,162 @@ func TestKeepBlobsOfWhatIsThere(t *testing.T) {
 	require.NoError(t, err)
 	mustPull(t, repo, ref, keepBlobs)
 	assert.Equal(t, v1.Digest(), reexport(t, repo, ref, "oci:"+t.TempDir()+"/out", &container.ReexportOptions{PreserveDigests: true}))
-	// A layer that is damaged is no output.
-	require.NoError(t, os.WriteFile(filepath.Join(kept, v1.Manifest.Layers[1].Digest.Encoded()), make([]byte, v1.Manifest.Layers[1].Size), 0o600))
+}
+
+// Whichever blob is damaged, the image is exported and copied as one without kept blobs, unless its digest was asked for; that is said, and
+// the pull that the text asks for repairs it.
+func TestDamagedKeptBlobs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	w := ti.Image{Layers: foreignLayers()[:2]}.Write(t, dir, "v1")
+	reg := ti.NewRegistry(t, dir)
+	ref := reg.Ref("os", "v1")
+	repo, repoDir := newRepo(t, modeHere())
+	plain, _ := newRepo(t, modeHere())
+	mustPull(t, plain, ref, container.ImporterOptions{})
+	made := reexport(t, plain, ref, "oci:"+t.TempDir()+"/out", nil)
+	require.NotEqual(t, w.Digest(), made)
+	mustPull(t, repo, ref, keepBlobs)
+	kept := func(repo string, id digest.Digest) string {
+		return filepath.Join(repo, "extensions/ostree-container/kept/blobs/sha256", id.Encoded())
+	}
+	rot := func(path string) {
+		t.Helper()
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		data[len(data)/2] ^= 1
+		require.NoError(t, os.WriteFile(path, data, 0o600))
+	}
+	layer := w.Manifest.Layers[1].Digest
+	for name, tc := range map[string]struct {
+		blob   digest.Digest
+		damage func(path string)
+	}{
+		"manifest": {w.Digest(), rot}, "config": {w.Manifest.Config.Digest, rot}, "layer": {layer, rot},
+		"layer cut short": {layer, func(path string) { require.NoError(t, os.Truncate(path, 10)) }},
+		"layer lost":      {layer, func(path string) { require.NoError(t, os.Remove(path)) }},
+		"no file":         {layer, func(path string) { require.NoError(t, os.Remove(path)); require.NoError(t, os.Mkdir(path, 0o700)) }},
+	} {
+		path := kept(repoDir, tc.blob)
+		tc.damage(path)
+		var log bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&log, nil))
+		out := t.TempDir()
+		assert.Equal(t, made, reexport(t, repo, ref, "oci:"+out+"/out", &container.ReexportOptions{Logger: logger}), name)
+		assert.Contains(t, log.String(), tc.blob.String(), name)
+		assert.Contains(t, log.String(), "--keep-blobs", name)
+		_, err := container.Reexport(t.Context(), repo, imageName(t, ref), ociRef(t, out+"/same"), &container.ReexportOptions{PreserveDigests: true})
+		require.ErrorIs(t, err, container.ErrDigestChanged, name)
+		require.ErrorContains(t, err, tc.blob.String(), name)
+		require.ErrorContains(t, err, "--keep-blobs", name)
+		assert.NoDirExists(t, out+"/same")
+		for _, verify := range []bool{false, true} {
+			log.Reset()
+			into, intoDir := newRepo(t, modeHere())
+			_, err = container.Copy(t.Context(), repo, imageName(t, ref), into, &container.CopyOptions{Verify: verify, Logger: logger})
+			require.NoError(t, err, name)
+			oracle.Fsck(t, intoDir)
+			if tc.damage != nil && (verify || name != "config" && name != "layer") { // links are not read
+				assert.Contains(t, log.String(), tc.blob.String(), name)
+				assert.NoFileExists(t, kept(intoDir, w.Digest()), name)
+			}
+		}
+		if name == "no file" {
+			require.NoError(t, os.Remove(path))
+		}
+		mustPull(t, repo, ref, keepBlobs)
+		assert.ElementsMatch(t, blobsOf(w), keysOf(keptFiles(t, repoDir)), name)
+		assert.Equal(t, w.Digest(), reexport(t, repo, ref, "oci:"+out+"/again", &container.ReexportOptions{PreserveDigests: true}), name)
+	}
+	assert.Zero(t, reg.Requests("blob", w.Manifest.Layers[0].Digest.String())-1, "what is intact is fetched once")
+
+	// A damaged blob at the destination is no reason to leave it so: of a copy, or of a re-export into a layout.
+	into, intoDir := newRepo(t, modeHere())
+	for _, verify := range []bool{false, true} {
+		_, err := container.Copy(t.Context(), repo, imageName(t, ref), into, &container.CopyOptions{Verify: verify})
+		require.NoError(t, err)
+		path := kept(intoDir, layer)
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.Remove(path)) // it may be a link
+		require.NoError(t, os.WriteFile(path, append([]byte{^data[0]}, data[1:]...), 0o600))
+		_, err = container.Copy(t.Context(), repo, imageName(t, ref), into, &container.CopyOptions{Verify: verify})
+		require.NoError(t, err)
+		assert.ElementsMatch(t, blobsOf(w), keysOf(keptFiles(t, intoDir)))
+	}
 	out := t.TempDir() + "/out"
-	_, err = container.Reexport(t.Context(), repo, imageName(t, ref), ociRef(t, out), nil)
-	require.ErrorContains(t, err, v1.Manifest.Layers[1].Digest.String())
-	assert.NoDirExists(t, out)
+	for range 2 {
+		reexport(t, repo, ref, "oci:"+out+":x", nil)
+		blob := filepath.Join(out, "blobs/sha256", layer.Encoded())
+		assert.Equal(t, layer.Encoded(), strings.Fields(ti.Run(t, "sha256sum", blob))[0])
+		rot(blob)
+	}
+}
+
+// Who may not read the kept blobs is told, and gets what there is without them.
+func TestUnreadableKeptBlobs(t *testing.T) {
+	t.Parallel()
+	w := ti.Image{Layers: foreignLayers()[:2]}.Write(t, t.TempDir(), "v1")
+	repo, dir := newRepo(t, modeHere())
+	mustPull(t, repo, w.Ref, keepBlobs)
+	require.NoError(t, os.Chmod(filepath.Join(dir, "extensions/ostree-container/kept"), 0))
+	t.Cleanup(func() { _ = os.Chmod(filepath.Join(dir, "extensions/ostree-container/kept"), 0o700) })
+	runtime.LockOSThread() // and it ends with the goroutine, which has no right of root to read all any more
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	require.NoError(t, unix.Capget(&header, &caps[0]))
+	caps[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	require.NoError(t, unix.Capset(&header, &caps[0]))
+	var log bytes.Buffer
+	got := reexport(t, repo, w.Ref, "oci:"+t.TempDir()+"/out", &container.ReexportOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	assert.NotEqual(t, w.Digest(), got)
+	assert.Contains(t, log.String(), "kept blobs may not be read")
+	assert.Contains(t, log.String(), dir)
+}
+
+// Blobs are kept by their SHA-256: another digest is refused before anything is fetched.
+func TestKeepBlobsOfOtherDigests(t *testing.T) {
+	t.Parallel()
+	path := t.TempDir()
+	w := ti.Image{Layers: foreignLayers()[:1], EditManifest: func(m *ocispec.Manifest) {
+		data, err := os.ReadFile(filepath.Join(path, "blobs/sha256", m.Layers[0].Digest.Encoded()))
+		require.NoError(t, err)
+		m.Layers[0].Digest = digest.SHA512.FromBytes(data)
+		require.NoError(t, os.Mkdir(filepath.Join(path, "blobs/sha512"), 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(path, "blobs/sha512", m.Layers[0].Digest.Encoded()), data, 0o600))
+	}}.Write(t, path, "v1")
+	repo, dir := newRepo(t, modeHere())
+	opts, planned := keepBlobs, false
+	opts.Progress = func(e container.Event) {
+		if _, ok := e.(container.LayersPlanned); ok {
+			planned = true
+		}
+	}
+	_, _, err := pull(t, repo, w.Ref, opts)
+	require.ErrorIs(t, err, ostree.ErrUnsupported)
+	require.ErrorContains(t, err, "only sha256 is supported")
+	assert.False(t, planned)
+	assert.Empty(t, objects(t, dir))
+	mustPull(t, repo, w.Ref, container.ImporterOptions{})
+}
+
+// The layers are written twice, kept and unpacked: an image that fits once only is refused before anything is fetched.
+func TestKeepBlobsNeedSpace(t *testing.T) {
+	ti.NeedRoot(t)
+	dir := t.TempDir()
+	var layers []ti.Layer
+	for n := range 3 { // each fits, also twice
+		layers = append(layers, ti.Layer{Members: []ti.Member{ti.Dir("usr", 0o755), ti.BigFile("usr/big"+string(rune('0'+n)), 0o644, 8<<20, uint64(n))}})
+	}
+	w := ti.Image{Layers: layers}.Write(t, dir, "latest")
+	reg := ti.NewRegistry(t, dir)
+	repo, repoDir := repoOn(t, smallDisk(t, 48), ostree.ModeBare)
+	_, _, err := pull(t, repo, reg.Ref("os", "latest"), keepBlobs)
+	require.ErrorIs(t, err, container.ErrNoSpace)
+	require.ErrorContains(t, err, "to fetch and keep")
+	assert.Zero(t, reg.Requests("blob", w.Manifest.Layers[0].Digest.String()))
+	assert.Empty(t, keptFiles(t, repoDir))
+	mustPull(t, repo, reg.Ref("os", "latest"), container.ImporterOptions{})
 }
 
 // An image encapsulated by the reference, with layers of a commit.

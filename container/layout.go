@@ -43,6 +43,8 @@ type LayerState struct {
 	DiffID     digest.Digest      // of the uncompressed layer
 	Ref        string             // full ref name
 	Commit     string             // 64 hex digits; empty: to be fetched
+
+	blobOnly bool // it is fetched for its blob, the commit is there
 }
 
 // parseLayout says of each layer what it is. A config without the label ostree.final-diffid has derived layers only.

@@ -37,6 +37,7 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	if err := i.Close(); err != nil {
 		return nil, err
 	}
+	i.intact.Clear()
 	options := registry.Options{}
 	if i.opts.Registry != nil {
 		options = *i.opts.Registry
@@ -50,7 +51,7 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	stored := previous != nil && isDigest(i.ref, previous)
 	kept := true
 	if previous != nil {
-		if kept, err = i.keeps(previous); err != nil {
+		if kept, err = i.keeps(ctx, previous); err != nil {
 			return nil, err
 		}
 	}
@@ -134,6 +135,7 @@ func (i *Importer) findLayers(ctx context.Context, layers []LayerState) error {
 	}
 	for n := range layers {
 		l := &layers[n]
+		l.blobOnly = false
 		l.Commit, err = i.repo.ResolveRev(ctx, l.Ref)
 		if err != nil && !errors.Is(err, ostree.ErrNotFound) {
 			return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
@@ -159,7 +161,7 @@ func (i *Importer) findLayers(ctx context.Context, layers []LayerState) error {
 			return fmt.Errorf("layer %s: %w", l.Descriptor.Digest, err)
 		}
 	}
-	return i.forgetUnkept(layers)
+	return i.forgetUnkept(ctx, layers)
 }
 
 // fits reports whether a commit found for a layer is one of the layer's kind and, where it says so itself, of its diff_id. A ref names

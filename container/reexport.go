@@ -30,7 +30,7 @@ type ReexportOptions struct {
 	// Level is 1 to 9 for gzip, 1 to 19 for zstd; 0: 6 and 3, for containers-storage gzip's 1.
 	Level int
 	// PreserveDigests makes it an error, ErrDigestChanged, if the manifest at the destination would not have the digest that the image was
-	// pulled with. Nothing is written there then.
+	// pulled with. No image is added or replaced there then; an "oci:" directory that exists may be left with blobs that nothing names.
 	PreserveDigests bool
 	// Jobs is how many layers are made at once; 0: one each processor.
 	Jobs int
@@ -49,7 +49,8 @@ type ReexportOptions struct {
 // digests differ. An image that was made by Reexport or Encapsulate with the same options comes out with the same digest.
 //
 // An image that was imported with KeepBlobs is written as it was fetched, if Compression and Level are zero: manifest, config and layers,
-// each compared with its digest. A docker manifest becomes one of OCI where nothing else can be (oci, oci-archive); docker-archive and
+// each compared with its digest. If one of them is damaged the layers are made again after all, which is logged; with PreserveDigests it
+// is an error. A docker manifest becomes one of OCI where nothing else can be (oci, oci-archive); docker-archive and
 // docker-daemon keep no manifest.
 //
 // An "oci:" directory is made if it is missing; with a tag the image is added, without it becomes the only one.
@@ -83,17 +84,17 @@ func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageRe
 		return "", fmt.Errorf("%w: %s keeps no manifests", ErrDigestChanged, dest.Transport)
 	}
 	if opts.Compression == "" && opts.Level == 0 {
-		dir, err := readKept(repo)
-		if err != nil {
-			return "", err
-		}
-		if dir != nil {
-			defer func() { err = errors.Join(err, dir.Close()) }()
-		}
-		if k, err := loadKept(dir, state.ManifestDigest); err != nil {
-			return "", keptError(repo, err)
-		} else if k != nil {
-			return k.reexport(ctx, state, dest, opts)
+		id, err := reexportKept(ctx, repo, state, dest, opts)
+		var damaged *damagedKept
+		switch {
+		case !errors.As(err, &damaged):
+			if id != "" || err != nil {
+				return id, err
+			}
+		case opts.PreserveDigests:
+			return "", fmt.Errorf("%w: the image cannot be written as it was fetched: %w", ErrDigestChanged, damaged)
+		default:
+			orSilent(opts.Logger).Warn("layers are made again, and get other digests", "image", ref.String(), "error", damaged)
 		}
 	}
 	x, err := newReexport(ctx, repo, ref.String(), state, pool, opts)

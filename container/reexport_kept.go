@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -12,11 +13,26 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/ocidir"
+	"github.com/ostree-container/ostree-container/ostree"
 )
 
 // keepsManifest reports whether a transport has manifests.
 func keepsManifest(t imageref.Transport) bool {
 	return t != imageref.TransportDockerArchive && t != imageref.TransportDockerDaemon
+}
+
+// reexportKept writes an image as it was fetched. The digest is "" if it is not kept; the error is *damagedKept if that is of no use.
+func reexportKept(ctx context.Context, repo *ostree.Repo, state *LayeredImageState, dest imageref.ImageReference, opts *ReexportOptions) (_ digest.Digest, err error) {
+	dir, err := readKept(repo, opts.Logger)
+	if dir == nil || err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	k, err := loadKept(dir, state.ManifestDigest)
+	if k == nil || err != nil {
+		return "", err
+	}
+	return k.reexport(ctx, state, dest, opts)
 }
 
 // reexport writes the image as it was fetched.
@@ -65,7 +81,7 @@ func (k *keptImage) writeManifest(ctx context.Context, dir *ocidir.Dir, state *L
 	if convert {
 		raw, err := k.dir.ReadDocument(k.parsed.Config.Digest)
 		if err != nil {
-			return ocispec.Descriptor{}, err
+			return ocispec.Descriptor{}, &damagedKept{k.parsed.Config.Digest, err}
 		}
 		config := &ocispec.Image{}
 		if err := json.Unmarshal(raw, config); err != nil {

@@ -1,6 +1,7 @@
 package ocidir
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -59,7 +61,7 @@ func (o *Options) modes() (dir os.FileMode, file uint32) {
 }
 
 // Create opens the layout at path, which is made if it does not exist; its parent must. A directory that exists must be empty or
-// a layout. The result must be closed.
+// a layout, of which the file oci-layout may have lost its content in a crash. The result must be closed.
 func Create(path string, opts *Options) (*Dir, error) {
 	if opts == nil {
 		opts = &Options{}
@@ -68,53 +70,103 @@ func Create(path string, opts *Options) (*Dir, error) {
 	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	marker := filepath.Join(path, ocispec.ImageLayoutFile)
-	switch _, err := os.Lstat(marker); {
-	case errors.Is(err, fs.ErrNotExist):
+	switch marked, err := hasMarker(path); {
+	case err != nil:
+		return nil, err
+	case !marked:
 		if err := emptyEnough(path); err != nil {
 			return nil, err
 		}
 		if err := os.MkdirAll(filepath.Join(path, blobDir), mode); err != nil {
 			return nil, err
 		}
-		if err := writeMarker(path, marker, opts.Durable); err != nil {
+		if err := writeMarker(path, opts.Durable); err != nil {
 			return nil, err
 		}
-	case err != nil:
-		return nil, err
 	}
 	return Open(path, opts)
 }
 
-// writeMarker writes the file oci-layout. It is renamed into place: several processes may make one layout.
-func writeMarker(path, marker string, durable bool) (err error) {
-	layout, err := json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
-	if err != nil {
-		return err
+// marker is what the file oci-layout holds.
+var marker, _ = json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+
+// hasMarker reports whether there is a file oci-layout that says something, whatever it is. A beginning of the marker, and zeros, are
+// what a crash leaves of it.
+func hasMarker(path string) (bool, error) {
+	file := filepath.Join(path, ocispec.ImageLayoutFile)
+	fi, err := os.Lstat(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !fi.Mode().IsRegular() || fi.Size() > int64(len(marker)):
+		return true, nil
 	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return false, err
+	}
+	lost := len(text) < len(marker) && bytes.HasPrefix(marker, text) || len(bytes.Trim(text, "\x00")) == 0
+	return !lost, nil
+}
+
+// writeMarker writes the file oci-layout. It is renamed into place: several processes may make one layout.
+func writeMarker(path string, durable bool) (err error) {
 	temp := filepath.Join(path, blobDir, ".tmp-"+rand.Text())
 	f, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(layout)
+	_, err = f.Write(marker)
 	if durable && err == nil {
-		err = f.Sync()
+		err = fsync(int(f.Fd()))
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(temp))
 	}
-	return os.Rename(temp, marker)
+	if err := os.Rename(temp, filepath.Join(path, ocispec.ImageLayoutFile)); err != nil || !durable {
+		return err
+	}
+	for _, dir := range []string{filepath.Join(path, ocispec.ImageBlobsDir), path, filepath.Dir(path)} {
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// emptyEnough accepts an empty directory, and one that another Create has begun.
+// fsync is a variable so that tests see what is synced.
+var fsync = unix.Fsync
+
+// syncDir has the names in a directory on the disk.
+func syncDir(path string) error {
+	fd, err := unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer func() { _ = unix.Close(fd) }() // only read
+	if err := fsync(fd); err != nil {
+		return &os.PathError{Op: "sync", Path: path, Err: err}
+	}
+	return nil
+}
+
+// emptyEnough accepts an empty directory, one that another Create has begun, and a layout that lacks nothing but the marker.
 func emptyEnough(path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != ocispec.ImageBlobsDir && e.Name() != ocispec.ImageLayoutFile {
+		switch name := e.Name(); {
+		case name == ocispec.ImageBlobsDir || name == ocispec.ImageLayoutFile:
+		case strings.HasPrefix(name, "."+ocispec.ImageIndexFile+"-"): // of a writer that was killed
+		case name == ocispec.ImageIndexFile:
+			if _, err := (&Dir{path: path}).Index(); err != nil {
+				return fmt.Errorf("%w: %w", ErrNotLayout, err)
+			}
+		default:
 			return fmt.Errorf("%s: %w: it is not empty and has no file %s", path, ErrNotLayout, ocispec.ImageLayoutFile)
 		}
 	}
