@@ -187,16 +187,17 @@ func (f *fetcher) count(counter *int, event func(n int) Event) {
 func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) (commit string, err error) {
 	ctx, cancel := context.WithCancel(ctx) // ends a Read that blocks when the import fails
 	defer cancel()
-	blob, err := f.image.Blob(ctx, l.Index)
+	kept, err := f.keep(ctx, l)
 	if err != nil {
 		return "", err
 	}
-	kept, err := f.keep(ctx, blob, l)
-	if err != nil {
-		return "", errors.Join(err, blob.Close())
-	}
 	defer func() { _ = kept.Close() }() // what counts was verified by then
-	source := &countingReader{r: kept, counter: &byteCounter{progress: f.progress, layer: *l, size: f.image.Layers[l.Index].BlobSize}}
+	blob, err := f.image.TeeBlob(ctx, l.Index, kept.writer())
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = blob.Close() }() // likewise
+	source := &countingReader{r: blob, counter: &byteCounter{progress: f.progress, layer: *l, size: f.image.Layers[l.Index].BlobSize}}
 	plain, err := compress.NewReader(source)
 	if err != nil {
 		return "", f.blame(source, cancel, err)

@@ -43,8 +43,8 @@ type ImporterOptions struct {
 	// IgnoreSpace fetches even if the compressed layers alone do not fit.
 	IgnoreSpace bool
 	// KeepBlobs keeps manifest, config and layers as they were fetched, beside the commits, until their layers are collected: Reexport
-	// then gives the image with its digest. Layers whose blobs are not kept yet are fetched again. A containers-storage has none, and
-	// encrypted layers are not kept (ostree.ErrUnsupported).
+	// then gives the image with its digest. Layers whose blobs are not kept yet, or damaged, are fetched again. Encrypted layers are kept encrypted.
+	// A containers-storage has no blobs, and only sha256 digests are kept (ostree.ErrUnsupported).
 	KeepBlobs bool
 	// Jobs is how many layers are worked on at once; 0: 6.
 	Jobs int

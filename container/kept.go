@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -107,6 +109,11 @@ type keptImage struct {
 // blobs are the config and the layers.
 func (k *keptImage) blobs() []ocispec.Descriptor {
 	return append([]ocispec.Descriptor{k.parsed.Config}, k.parsed.Layers...)
+}
+
+// encrypted reports whether a layer is.
+func (k *keptImage) encrypted() bool {
+	return slices.ContainsFunc(k.parsed.Layers, func(l ocispec.Descriptor) bool { return strings.HasSuffix(l.MediaType, "+encrypted") })
 }
 
 // loadKept returns the image with a manifest of this digest, nil if that is not kept. It returns *damagedKept if not all of it is there

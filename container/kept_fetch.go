@@ -14,17 +14,16 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// keptBlob is a blob that is kept while it is read. Without a file it is only read.
+// keptBlob is a blob that is kept while it is read. Without a file nothing is.
 type keptBlob struct {
-	io.ReadCloser
 	repo *ostree.Repo
 	file *ocidir.Blob
 	want registry.Layer
 }
 
 // keep begins to keep a blob that is about to be read, if blobs are kept. Nothing has a name before commit.
-func (i *Importer) keep(ctx context.Context, blob io.ReadCloser, l *LayerState) (_ *keptBlob, err error) {
-	k := &keptBlob{ReadCloser: blob, repo: i.repo, want: i.image.Layers[l.Index]}
+func (i *Importer) keep(ctx context.Context, l *LayerState) (_ *keptBlob, err error) {
+	k := &keptBlob{repo: i.repo, want: i.image.Layers[l.Index]}
 	if i.kept == nil {
 		return k, nil
 	}
@@ -42,13 +41,19 @@ func (i *Importer) keep(ctx context.Context, blob io.ReadCloser, l *LayerState) 
 	return k, nil
 }
 
-// Read implements io.Reader.
-func (k *keptBlob) Read(p []byte) (int, error) {
-	n, err := k.ReadCloser.Read(p)
-	if n > 0 && k.file != nil {
-		if _, err := k.file.Write(p[:n]); err != nil {
-			return 0, keptError(k.repo, noSpace(err))
-		}
+// writer is what the blob is written to, nil if it is not kept.
+func (k *keptBlob) writer() io.Writer {
+	if k.file == nil {
+		return nil
+	}
+	return k
+}
+
+// Write implements io.Writer.
+func (k *keptBlob) Write(p []byte) (int, error) {
+	n, err := k.file.Write(p)
+	if err != nil {
+		err = keptError(k.repo, noSpace(err))
 	}
 	return n, err
 }
@@ -69,15 +74,14 @@ func (k *keptBlob) commit() error {
 
 // Close implements io.Closer; what has no name is gone.
 func (k *keptBlob) Close() error {
-	err := k.ReadCloser.Close()
-	if k.file != nil {
-		err = errors.Join(err, k.file.Close())
+	if k.file == nil {
+		return nil
 	}
-	return err
+	return k.file.Close()
 }
 
-// checkKeepable refuses to keep blobs that are not what is read: a containers-storage has layers decompressed, and encrypted ones are
-// decrypted. Blobs are kept by their SHA-256.
+// checkKeepable refuses to keep blobs that are not what is read: a containers-storage has layers decompressed. Blobs are kept by their
+// SHA-256.
 func (i *Importer) checkKeepable() error {
 	if !i.opts.KeepBlobs {
 		return nil
@@ -92,9 +96,6 @@ func (i *Importer) checkKeepable() error {
 		}
 	}
 	for n, l := range i.image.Layers {
-		if l.Encrypted {
-			return fmt.Errorf("%w: layer %d/%d of %s is encrypted, so that its blob cannot be kept", ostree.ErrUnsupported, n+1, len(i.image.Layers), i.ref.ImgRef)
-		}
 		if l.BlobDigest != l.Descriptor.Digest {
 			return fmt.Errorf("%w: %s has layer %d/%d decompressed, so that its blob cannot be kept",
 				ostree.ErrUnsupported, i.ref.ImgRef, n+1, len(i.image.Layers))

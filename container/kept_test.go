@@ -301,7 +301,7 @@ func TestDamagedKeptBlobs(t *testing.T) {
 		assert.ElementsMatch(t, blobsOf(w), keysOf(keptFiles(t, repoDir)), name)
 		assert.Equal(t, w.Digest(), reexport(t, repo, ref, "oci:"+out+"/again", &container.ReexportOptions{PreserveDigests: true}), name)
 	}
-	assert.Zero(t, reg.Requests("blob", w.Manifest.Layers[0].Digest.String())-1, "what is intact is fetched once")
+	assert.Equal(t, 2, reg.Requests("blob", w.Manifest.Layers[0].Digest.String()), "what is intact is fetched once for each repository")
 
 	// A damaged blob at the destination is no reason to leave it so: of a copy, or of a re-export into a layout.
 	into, intoDir := newRepo(t, modeHere())
@@ -464,7 +464,7 @@ func TestCopyOfKeptBlobs(t *testing.T) {
 	}
 }
 
-// A store has no blobs, those of encrypted layers are not what is read, and a wrong blob is never kept.
+// A store has no blobs, and a wrong blob is never kept.
 func TestKeepBlobsRefuses(t *testing.T) {
 	t.Parallel()
 	layers := foreignLayers()[:2]
@@ -482,16 +482,37 @@ func TestKeepBlobsRefuses(t *testing.T) {
 	store.Copy(t, good.Ref, "localhost/os:x")
 	_, _, err = pull(t, repo, store.Ref("localhost/os:x"), keepBlobs)
 	require.ErrorIs(t, err, ostree.ErrUnsupported)
+}
 
+// Of an encrypted image the encrypted blobs are kept: it comes out as it was, to be read with the key, and with it only.
+func TestKeepEncryptedBlobs(t *testing.T) {
+	t.Parallel()
 	key := ti.NewEncryptionKey(t, "")
+	good := ti.Image{Layers: foreignLayers()[:2]}.Write(t, t.TempDir(), "latest")
 	encrypted := t.TempDir()
-	ti.Encrypt(t, good.Ref, encrypted, "v1", "jwe:"+key.Public)
+	enc := ti.Encrypt(t, good.Ref, encrypted, "v1", "jwe:"+key.Public)
+	ref := "oci:" + encrypted + ":v1"
+	raw := ti.Run(t, "skopeo", "inspect", "--raw", ref)
+	repo, dir := newRepo(t, modeHere())
 	opts := keyed(t, key.Private)
 	opts.KeepBlobs = true
-	_, _, err = pull(t, repo, "oci:"+encrypted+":v1", opts)
-	require.ErrorIs(t, err, ostree.ErrUnsupported)
-	assert.ErrorContains(t, err, "encrypted")
-	assert.Empty(t, oracle.Refs(t, dir)[imageRefOf(t, "oci:"+encrypted+":v1")])
+	state := mustPull(t, repo, ref, opts)
+	plain, plainDir := newRepo(t, modeHere())
+	assert.Equal(t, treeOf(t, plainDir, mustPull(t, plain, good.Ref, container.ImporterOptions{}).MergeCommit), treeOf(t, dir, state.MergeCommit))
+	for _, l := range enc.Manifest.Layers {
+		assert.Contains(t, keptFiles(t, dir), l.Digest.Encoded())
+	}
+	out := t.TempDir()
+	assert.Equal(t, digest.FromString(raw), reexport(t, repo, ref, "oci:"+out+"/out:x", &container.ReexportOptions{PreserveDigests: true}))
+	assert.Equal(t, raw, ti.Run(t, "skopeo", "inspect", "--raw", "oci:"+out+"/out:x"))
+	ti.Run(t, "skopeo", "--insecure-policy", "copy", "-q", "--decryption-key", key.Private, "oci:"+out+"/out:x", "oci:"+out+"/plain:x")
+	again, againDir := newRepo(t, modeHere())
+	assert.Equal(t, treeOf(t, dir, state.MergeCommit), treeOf(t, againDir, mustPull(t, again, "oci:"+out+"/plain:x", container.ImporterOptions{}).MergeCommit))
+	_, _, err := pull(t, again, "oci:"+out+"/out:x", container.ImporterOptions{KeepBlobs: true})
+	require.ErrorIs(t, err, registry.ErrEncrypted)
+	// Where layers are looked into they are made from the commits, which are not encrypted.
+	assert.NotEmpty(t, reexport(t, repo, ref, "docker-archive:"+out+"/d:x", nil))
+	ti.Run(t, "skopeo", "--insecure-policy", "copy", "-q", "docker-archive:"+out+"/d", "dir:"+out+"/dir")
 }
 
 // Killed at any moment, no file has a name that is not its digest, and the next pull completes.

@@ -21,6 +21,11 @@ func keepsManifest(t imageref.Transport) bool {
 	return t != imageref.TransportDockerArchive && t != imageref.TransportDockerDaemon
 }
 
+// keepsEncrypted reports whether a transport takes layers without looking into them.
+func keepsEncrypted(t imageref.Transport) bool {
+	return keepsManifest(t) && t != imageref.TransportContainersStorage
+}
+
 // reexportKept writes an image as it was fetched. The digest is "" if it is not kept; the error is *damagedKept if that is of no use.
 func reexportKept(ctx context.Context, repo *ostree.Repo, state *LayeredImageState, dest imageref.ImageReference, opts *ReexportOptions) (_ digest.Digest, err error) {
 	dir, err := readKept(repo, opts.Logger)
@@ -29,7 +34,7 @@ func reexportKept(ctx context.Context, repo *ostree.Repo, state *LayeredImageSta
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	k, err := loadKept(dir, state.ManifestDigest)
-	if k == nil || err != nil {
+	if k == nil || err != nil || k.encrypted() && !keepsEncrypted(dest.Transport) {
 		return "", err
 	}
 	return k.reexport(ctx, state, dest, opts)

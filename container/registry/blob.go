@@ -27,6 +27,12 @@ import (
 //
 // It is safe for concurrent use; the reader is not. Errors are of type *Error.
 func (i *Image) Blob(ctx context.Context, n int) (io.ReadCloser, error) {
+	return i.TeeBlob(ctx, n, nil)
+}
+
+// TeeBlob is Blob, and writes to w what is read of the source's blob: of an encrypted layer the encrypted bytes. When Read has reported io.EOF all
+// of the blob is there. An error of w ends the reading, and is returned as it is; nil: nothing is written.
+func (i *Image) TeeBlob(ctx context.Context, n int, w io.Writer) (io.ReadCloser, error) {
 	if n < 0 || n >= len(i.Layers) {
 		return nil, fmt.Errorf("layer %d of %d: %w", n, len(i.Layers), ErrNotFound)
 	}
@@ -41,7 +47,7 @@ func (i *Image) Blob(ctx context.Context, n int) (io.ReadCloser, error) {
 		}
 		return nil, newError(ctx, op, err, tries, i.redact)
 	}
-	blob := &layerReader{blobReader: r, op: op}
+	blob := &layerReader{blobReader: r, op: op, tee: w}
 	if i.Layers[n].Encrypted {
 		return i.decrypted(ctx, blob, i.Layers[n].Descriptor)
 	}
@@ -51,11 +57,18 @@ func (i *Image) Blob(ctx context.Context, n int) (io.ReadCloser, error) {
 // layerReader names the layer in errors.
 type layerReader struct {
 	*blobReader
-	op string
+	op  string
+	tee io.Writer // nil: nobody
 }
 
 func (l *layerReader) Read(p []byte) (int, error) {
 	n, err := l.blobReader.Read(p)
+	if n > 0 && l.tee != nil {
+		if _, err := l.tee.Write(p[:n]); err != nil {
+			l.err = err // for good
+			return 0, err
+		}
+	}
 	if err != nil && err != io.EOF { //nolint:errorlint // only the plain one is an end
 		err = newError(l.parent, l.op, err, l.tries, l.image.redact)
 	}
