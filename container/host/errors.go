@@ -20,6 +20,8 @@ var (
 	ErrStaged = errors.New("deployment is staged")
 	// ErrSoftReboot: the deployment has another kernel or other kernel arguments than the running system.
 	ErrSoftReboot = errors.New("soft reboot is not possible")
+	// ErrKargs: a file of usr/lib/bootc/kargs.d in the image cannot be understood.
+	ErrKargs = errors.New("invalid kernel arguments of the image")
 	// ErrSoftRebootMode: not a value that SoftReboot has.
 	ErrSoftRebootMode = errors.New("not a mode of soft reboot")
 	// ErrConflict: options that exclude each other.

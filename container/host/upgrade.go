@@ -50,6 +50,13 @@ type Upgraded struct {
 	// Locked: what is staged is not applied at shutdown. LockChanged: it was staged before, and Locked is new.
 	Locked, LockChanged bool
 	SoftReboot          bool // what is staged is the target of the next soft reboot
+	// Kargs are changes that the image asks for (usr/lib/bootc/kargs.d), and BoundImages the paths in it of what names images that bootc would
+	// pull (usr/lib/bootc/bound-images.d), which nobody does here. Only of Staged that is new and Deployed.
+	Kargs       Kargs
+	BoundImages []string
+	// Again: it was deployed anew although there is a deployment of this image, that is neither booted nor the one that was followed: one that
+	// was rolled back from, or the one from before. Nil: there is none.
+	Again *Change
 	// Remedy: Unchanged, but the host boots another deployment than the booted one next; nil: it does not.
 	Remedy *Remedy
 }
@@ -204,6 +211,14 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 	}
 	deploy := opts.Deploy
 	deploy.Then = then
+	deploy.MergeKargs = func(state *container.LayeredImageState, merge *ostree.Deployment) (list []string, err error) {
+		if up.BoundImages, err = boundImages(ctx, repo, state.MergeCommit); err != nil {
+			return nil, err
+		}
+		up.Again = deployedBefore(ctx, sysroot, repo, stateroot, from, state)
+		list, up.Kargs, err = mergeKargs(ctx, repo, merge, state.MergeCommit, opts.Deploy.Logger)
+		return list, err
+	}
 	deploy.Kargs, deploy.TargetImgref, deploy.NoImgref, deploy.Locked = nil, nil, false, opts.DownloadOnly
 	deploy.Unless = func(state *container.LayeredImageState) (bool, error) {
 		now := latest(sysroot, stateroot) // which may be another one than when it was not locked
@@ -238,6 +253,18 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 		return nil, err
 	}
 	return up, softErr
+}
+
+// deployedBefore returns the first deployment of an image in a stateroot that is neither booted nor staged nor from.
+func deployedBefore(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, stateroot string, from *ostree.Deployment, state *container.LayeredImageState) *Change {
+	for _, d := range sysroot.Deployments() {
+		if d.Stateroot() == stateroot && !d.IsBooted() && !d.IsStaged() && (from == nil || !d.Equal(from)) &&
+			isOf(d, stateOf(ctx, repo, d), state.MergeCommit, state.ManifestDigest) {
+			c := changeOf(d)
+			return &c
+		}
+	}
+	return nil
 }
 
 func isBootedImage(ctx context.Context, repo *ostree.Repo, booted *ostree.Deployment, stateroot string, ref imageref.OSTreeImageReference, state *container.LayeredImageState) (bool, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -57,10 +58,15 @@ func (a *app) hostUpgradeCommand() *cobra.Command {
 		Short: "Deploy the newest version of the image that the host follows",
 		Long: `Asks for the newest version of the image that the host follows, and deploys it if it is a new one:
 staged on a booted host, written at once elsewhere. Kernel arguments and changes in /etc are kept.
+Kernel arguments that only the new image asks for (/usr/lib/bootc/kargs.d) are added, those that
+only the old one did are removed. Images bound to it (/usr/lib/bootc/bound-images.d) are not pulled.
 
 With --check only manifest and config are fetched: what would change is printed and kept, so that
 "host status" shows it. With --download-only the new version is staged, but not applied when the
-host shuts down, until --from-downloaded (which needs no network) or an upgrade without it.`,
+host shuts down, until --from-downloaded (which needs no network) or an upgrade without it.
+
+After a rollback the newest version is a new one again: the image that was rolled back from is
+deployed once more, and a note says so. To stay away from it, switch to another tag or a digest.`,
 		Example: `  ostree-container host upgrade --check
   ostree-container host upgrade
 
@@ -136,7 +142,9 @@ func (a *app) hostSwitchCommand() *cobra.Command {
 		Use:   "switch [OPTION...] IMGREF",
 		Short: "Deploy another image, and follow it from now on",
 		Long: `Deploys another image, which the host follows from now on: as "host upgrade" does, with the kernel
-arguments, the changes in /etc and the /var that are there.`,
+arguments, the changes in /etc and the /var that are there. Kernel arguments that the images ask for
+(/usr/lib/bootc/kargs.d) are added and removed; bound images (/usr/lib/bootc/bound-images.d) are not
+pulled.`,
 		Example: `  ostree-container host switch ostree-image-signed:docker://quay.io/example/os:next
 
   # Look at it first
@@ -201,6 +209,12 @@ func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string,
 		return err
 	}
 	a.warnAboutFiltered(up.State)
+	if n := len(up.BoundImages); n > 0 {
+		a.warn("images that are bound to this one are not pulled, as bootc would: %d, the first is named by %s", n, up.BoundImages[0])
+	}
+	if up.Again != nil && verb == "upgrade" && f.tag == "" {
+		fmt.Fprintf(a.err, "note: deployment %d is of this image already; if it was rolled back from, host switch to another tag or digest stays away from it\n", up.Again.Index)
+	}
 	if up.Remedy != nil {
 		a.warn("the booted deployment is the newest, but another one is booted next: see host status; %s", remedyText(up.Remedy))
 	}
@@ -249,6 +263,9 @@ type upgradeResult struct {
 	DownloadOnly   bool                         `json:"downloadOnly"`
 	SoftReboot     bool                         `json:"softReboot"`
 	Previous       *listedUpdate                `json:"previous,omitempty"`
+	KargsAdded     []string                     `json:"kargsAdded,omitempty"`
+	KargsRemoved   []string                     `json:"kargsRemoved,omitempty"`
+	BoundImages    []string                     `json:"boundImages,omitempty"` // paths in the image
 	Filtered       map[string]map[string]uint32 `json:"filtered,omitempty"`
 }
 
@@ -258,6 +275,7 @@ func (a *app) reportUpgrade(up *host.Upgraded, as format) error {
 			Type: "Result", Image: up.Image.String(), Outcome: up.Outcome, Commit: up.State.MergeCommit,
 			ManifestDigest: up.State.ManifestDigest.String(), Version: up.State.Version(), Stateroot: up.Stateroot,
 			DownloadOnly: up.Locked, SoftReboot: up.SoftReboot, Previous: listedState(up.Previous), Filtered: up.State.Filtered,
+			KargsAdded: up.Kargs.Added, KargsRemoved: up.Kargs.Removed, BoundImages: up.BoundImages,
 		})
 	}
 	image := oneLine(up.Image.Short())
@@ -275,6 +293,14 @@ func (a *app) reportUpgrade(up *host.Upgraded, as format) error {
 		fmt.Fprintf(a.out, "Queued for next boot: %s\n", image)
 	}
 	a.printVersion(up.State.Version(), up.State.ManifestDigest.String())
+	for _, change := range []struct {
+		done string
+		args []string
+	}{{"removed", up.Kargs.Removed}, {"added", up.Kargs.Added}} {
+		if len(change.args) > 0 {
+			fmt.Fprintf(a.out, "  Kernel arguments %s: %s\n", change.done, oneLine(strings.Join(change.args, " ")))
+		}
+	}
 	if up.Previous != nil && up.Outcome != host.AlreadyStaged {
 		printManifestDiff(a.out, container.NewManifestDiff(up.Previous.Manifest, up.State.Manifest))
 	}
