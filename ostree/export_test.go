@@ -5,3 +5,6 @@ func LiveHandles() int64 { return liveHandles.Load() }
 
 // OffsetSize is the width of framing offsets.
 var OffsetSize = offsetSize
+
+// SlaveMounts is slaveMounts.
+var SlaveMounts = slaveMounts

@@ -69,12 +69,30 @@ func ReexecInMountNamespace() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("%s: unshare: %w", op, err)
 	}
-	// Mounts of the host stay visible here, ours do not get out.
-	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
+	// libostree unmounts the target of a soft reboot, /run/nextroot, and means the host's.
+	if err := slaveMounts("/run"); err != nil {
 		return fmt.Errorf("%s: make mounts slave: %w", op, err)
 	}
 	if err := unix.Exec("/proc/self/exe", os.Args, os.Environ()); err != nil {
 		return fmt.Errorf("%s: exec: %w", op, err)
+	}
+	return nil
+}
+
+// slaveMounts cuts the mounts of this namespace off from those they are copies of: what the host mounts is seen here, ours do not get
+// out. Not so those at and below keep, of which a copy that is not cut off is mounted there.
+func slaveMounts(keep string) error {
+	copied, err := unix.OpenTree(unix.AT_FDCWD, keep, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err == nil {
+		defer func() { _ = unix.Close(copied) }()
+	} else if !errors.Is(err, unix.ENOSYS) { // before Linux 5.2, which libostree needs for a soft reboot
+		return &os.PathError{Op: "open_tree", Path: keep, Err: err}
+	}
+	if err := unix.Mount("none", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil || copied < 0 {
+		return err
+	}
+	if err := unix.MoveMount(copied, "", unix.AT_FDCWD, keep, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return &os.PathError{Op: "move_mount", Path: keep, Err: err}
 	}
 	return nil
 }

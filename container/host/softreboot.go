@@ -28,6 +28,9 @@ func softReboot(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptio
 	if staged == nil {
 		return false, fmt.Errorf("soft reboot: nothing is staged: %w", ostree.ErrNotFound)
 	}
+	if staged.IsSoftRebootTarget() { // libostree would mount it once more
+		return true, nil
+	}
 	can, err := staged.CanSoftReboot()
 	if err == nil && !can {
 		err = fmt.Errorf("%w to deployment %d (%s): kernel or kernel arguments are not those of the running system", ErrSoftReboot, staged.Index(), name(staged))
