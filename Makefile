@@ -30,7 +30,7 @@ export GOFLAGS := $(filter-out -buildvcs%,$(GOFLAGS)) -buildvcs=false
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help tags deps deps-test deps-boot go-version judge build install test test-race test-root \
-	test-container matrix interop fuzz bench bench-go cover fmt lint api-coverage binding-doc demo boot-test chroot-test clean
+	test-container matrix interop fuzz bench bench-go cover fmt lint api-coverage binding-doc demo boot-test boot-test-sid chroot-test clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -143,6 +143,9 @@ demo: deps build ## Pull, deploy, update and prune a sample image in a temporary
 
 boot-test: deps-boot build ## Boot a deployed Debian image in QEMU, turn on fs-verity, update it, roll back, prune
 	$(SUDO) testdata/boot/run '$(CACHE)'
+
+boot-test-sid: deps-boot build ## The same with Debian sid, whose libostree can soft reboot: a soft reboot into an update
+	$(SUDO) testdata/boot/run '$(CACHE)' sid
 
 chroot-test: deps-boot ## make demo and make test in a fresh chroot with only Go, gcc and make
 	$(SUDO) testdata/chroot/run '$(CACHE)'
