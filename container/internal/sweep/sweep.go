@@ -40,7 +40,7 @@ var endings = map[string]kinds{"file": file, "dirtree": dirTree, "dirmeta": dirM
 // the repository's exclusive lock and lists the commits under it. The counts are those of libostree: objects in all, objects deleted, and
 // the size of these in bytes.
 func Prune(ctx context.Context, repo *ostree.Repo, commits []string) (ostree.PruneStats, error) {
-	if err := plain(repo); err != nil {
+	if err := plain(repo, false); err != nil {
 		return ostree.PruneStats{}, err
 	}
 	objects, err := unix.Openat(repo.FD(), "objects", unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -59,9 +59,9 @@ func Prune(ctx context.Context, repo *ostree.Repo, commits []string) (ostree.Pru
 	return s.stats, err
 }
 
-// plain reports what makes a repository one that only libostree should prune.
-func plain(repo *ostree.Repo) error {
-	if mode := repo.Mode(); mode != ostree.ModeBare && mode != ostree.ModeBareUser {
+// plain reports what makes a repository one that only libostree should prune; archive mode does not if it is allowed.
+func plain(repo *ostree.Repo, archive bool) error {
+	if mode := repo.Mode(); mode != ostree.ModeBare && mode != ostree.ModeBareUser && !(archive && mode == ostree.ModeArchive) {
 		return fmt.Errorf("%w: mode %s", ErrUnusual, mode)
 	}
 	config, err := repo.Config()
@@ -224,6 +224,10 @@ func (s *sweeper) sweep(ctx context.Context) error {
 		}
 		rest = append(rest, found...)
 	}
+	return s.removeAll(ctx, rest)
+}
+
+func (s *sweeper) removeAll(ctx context.Context, rest []unreached) error {
 	for n, o := range rest {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -233,6 +237,15 @@ func (s *sweeper) sweep(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// find returns an object by its name below objects/.
+func (s *sweeper) find(name string) (unreached, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(s.objects, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return unreached{}, &os.PathError{Op: "stat", Path: "objects/" + name, Err: err}
+	}
+	return unreached{name: name, size: st.Size}, nil
 }
 
 // directory counts the objects in objects/XX, deletes its commits that were not reached and returns what else was not.
@@ -258,12 +271,10 @@ func (s *sweeper) directory(xx string) ([]unreached, error) {
 		if s.reached[sum]&kind != 0 {
 			continue
 		}
-		var st unix.Stat_t
-		o := unreached{name: xx + "/" + name}
-		if err := unix.Fstatat(s.objects, o.name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return nil, &os.PathError{Op: "stat", Path: "objects/" + o.name, Err: err}
+		o, err := s.find(xx + "/" + name)
+		if err != nil {
+			return nil, err
 		}
-		o.size = st.Size
 		if kind != commit {
 			rest = append(rest, o)
 			continue
