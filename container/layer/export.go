@@ -17,18 +17,26 @@ import (
 )
 
 // Root is the root directory of a commit.
-type Root struct{ Tree, Meta object.Checksum }
+type Root struct {
+	Tree, Meta object.Checksum
+	// Labelled says that the SELinux labels in it are not the layer's own, but were given to it afterwards.
+	Labelled bool
+}
 
 // Export writes the tree of a layer commit as a tar, the inverse of Import: /usr/etc is etc again, whiteouts come before what
 // else their directory holds, all times are 0. The bytes depend on the two trees alone.
 //
 // merged is the tree of the image, nil if there is none: a directory that it has too is written with the metadata that it has there.
 // In OSTree the lower layer's count, in a container the upper layer's, and what an upper layer did not even name would
-// otherwise come out as root:root 0755.
+// otherwise come out as root:root 0755. SELinux labels are those that the layer came with: if it got its labels afterwards, none are
+// written.
 //
 // Within /usr files of equal content and metadata become hardlinks. What is read is compared with its checksum.
 func Export(ctx context.Context, repo *ostree.Repo, layer Root, merged *Root, w io.Writer) error {
-	e := &exporter{ctx: ctx, repo: repo, tw: tar.NewWriter(w), links: map[object.Checksum]string{}, metas: map[object.Checksum]*object.Meta{}}
+	e := &exporter{
+		ctx: ctx, repo: repo, tw: tar.NewWriter(w), links: map[object.Checksum]string{}, metas: map[object.Checksum]*object.Meta{},
+		bare: layer.Labelled, alike: map[string]bool{},
+	}
 	root, err := e.root(layer)
 	if err != nil {
 		return err
@@ -49,7 +57,9 @@ type exporter struct {
 	ctx   context.Context //nolint:containedctx // of one call of Export
 	repo  *ostree.Repo
 	tw    *tar.Writer
-	links map[object.Checksum]string // name of the first file with this content
+	bare  bool                       // leave labels out
+	links map[object.Checksum]string // name of the first file with this content and metadata, as they are written
+	alike map[string]bool            // size and metadata of files in links; only if labels are left out
 	metas map[object.Checksum]*object.Meta
 	buf   [64 << 10]byte
 	head  []byte
@@ -157,11 +167,7 @@ func (e *exporter) directory(path string, d, shown *exportDir) error {
 	if len(path) > maxPath {
 		return fmt.Errorf("%w: %q", ErrInvalidPath, path)
 	}
-	meta := d.meta
-	if shown != nil {
-		meta = shown.meta
-	}
-	m, err := e.meta(meta)
+	m, err := e.dirMeta(d, shown)
 	if err == nil {
 		err = e.header(&tar.Header{Typeflag: tar.TypeDir, Name: cmp.Or(path, "./")}, m)
 	}
@@ -205,49 +211,126 @@ func (e *exporter) header(h *tar.Header, m *object.Meta) error {
 	return e.tw.WriteHeader(h)
 }
 
+// dirMeta returns the metadata of a directory as it is written.
+func (e *exporter) dirMeta(d, shown *exportDir) (*object.Meta, error) {
+	own, err := e.meta(d.meta)
+	if err != nil {
+		return nil, err
+	}
+	m := *own
+	if shown != nil {
+		merged, err := e.meta(shown.meta)
+		if err != nil {
+			return nil, err
+		}
+		m = *merged
+	}
+	m.Xattrs = object.WithoutLabel(m.Xattrs)
+	if label, ok := own.Xattr(object.LabelXattr); ok && !e.bare {
+		m.Xattrs = object.SortXattrs(slices.Concat(m.Xattrs, []object.Xattr{{Name: object.LabelXattr, Value: label}}))
+	}
+	return &m, nil
+}
+
 // file writes a regular file or a symlink.
 func (e *exporter) file(name string, sum object.Checksum) (err error) {
 	linkable := strings.HasPrefix(name, "usr/")
-	if first, ok := e.links[sum]; ok && linkable {
+	link := func(first string) error {
 		return e.header(&tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: first}, &object.Meta{Mode: object.ModeRegular | 0o644})
+	}
+	if first, ok := e.links[sum]; ok && linkable && !e.bare {
+		return link(first)
 	}
 	f, err := e.repo.LoadFile(e.ctx, sum.String())
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	m := objstore.MetaOf(f)
+	stored := objstore.MetaOf(f)
+	m := *stored
+	if e.bare {
+		m.Xattrs = object.WithoutLabel(m.Xattrs)
+	}
 	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: f.Info.Size}
 	target := ""
 	if m.Mode&object.ModeType == object.ModeSymlink {
 		target = f.Info.SymlinkTarget
 		h.Typeflag, h.Size, h.Linkname = tar.TypeSymlink, 0, target
 	}
-	if err := e.header(h, m); err != nil {
+	c := &exportContent{sum: sum, stored: stored, shown: &m, target: target, size: h.Size}
+	linkable = linkable && h.Size > 0
+	like := ""
+	if e.bare && linkable { // files that had one checksum may have several now
+		like = fmt.Sprint(h.Size, " ", string(object.AppendFileHeader(nil, &m, "")))
+		if e.alike[like] {
+			again, err := e.repo.LoadFile(e.ctx, sum.String())
+			if err != nil {
+				return err
+			}
+			shown, err := e.copy(io.Discard, again, c)
+			if err := errors.Join(err, again.Close()); err != nil {
+				return err
+			}
+			if first, ok := e.links[shown]; ok {
+				return link(first)
+			}
+		}
+	}
+	if err := e.header(h, &m); err != nil {
 		return err
 	}
-	if h.Size > 0 && linkable {
-		e.links[sum] = name
+	shown, err := e.copy(e.tw, f, c)
+	if err != nil {
+		return err
 	}
-	hash := sha256.New()
-	e.head = object.AppendFileHeader(e.head[:0], m, target)
-	hash.Write(e.head)
-	for left := h.Size; left > 0; {
-		if e.ctx.Err() != nil {
-			return context.Cause(e.ctx)
+	if linkable {
+		e.links[shown] = name
+		if e.bare {
+			e.alike[like] = true
 		}
-		n, err := io.ReadFull(f, e.buf[:min(left, int64(len(e.buf)))])
+	}
+	return nil
+}
+
+// exportContent is a content object: its metadata as it is stored, and as it is written.
+type exportContent struct {
+	sum           object.Checksum
+	stored, shown *object.Meta
+	target        string
+	size          int64 // of what is in the tar, in bytes
+}
+
+// copy copies an object, compares it with its checksum and returns the checksum that it would have with the metadata that is written.
+func (e *exporter) copy(w io.Writer, r io.Reader, c *exportContent) (shown object.Checksum, err error) {
+	hash, bare := sha256.New(), sha256.New()
+	e.head = object.AppendFileHeader(e.head[:0], c.stored, c.target)
+	hash.Write(e.head)
+	if e.bare {
+		e.head = object.AppendFileHeader(e.head[:0], c.shown, c.target)
+		bare.Write(e.head)
+	}
+	for left := c.size; left > 0; {
+		if e.ctx.Err() != nil {
+			return shown, context.Cause(e.ctx)
+		}
+		n, err := io.ReadFull(r, e.buf[:min(left, int64(len(e.buf)))])
 		if err != nil {
-			return err
+			return shown, err
 		}
 		left -= int64(n)
 		hash.Write(e.buf[:n])
-		if _, err := e.tw.Write(e.buf[:n]); err != nil {
-			return err
+		if e.bare {
+			bare.Write(e.buf[:n])
+		}
+		if _, err := w.Write(e.buf[:n]); err != nil {
+			return shown, err
 		}
 	}
-	if got := object.Checksum(hash.Sum(nil)); got != sum {
-		return fmt.Errorf("corrupted object %s.file: its checksum is %s; see ostree fsck", sum, got)
+	if got := object.Checksum(hash.Sum(nil)); got != c.sum {
+		return shown, fmt.Errorf("corrupted object %s.file: its checksum is %s; see ostree fsck", c.sum, got)
 	}
-	return nil
+	if e.bare {
+		return object.Checksum(bare.Sum(nil)), nil
+	}
+	return c.sum, nil
 }

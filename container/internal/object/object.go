@@ -443,3 +443,12 @@ func WithLabel(xattrs []Xattr, label string) []Xattr {
 	}
 	return WithXattr(xattrs, LabelXattr, append([]byte(label), 0))
 }
+
+// WithoutLabel returns xattrs without an SELinux label; the slice may be shared.
+func WithoutLabel(xattrs []Xattr) []Xattr {
+	at := slices.IndexFunc(xattrs, func(x Xattr) bool { return x.Name == LabelXattr })
+	if at < 0 {
+		return xattrs
+	}
+	return slices.Concat(xattrs[:at], xattrs[at+1:])
+}
