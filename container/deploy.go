@@ -89,8 +89,14 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	if err != nil {
 		return nil, fmt.Errorf("lock repository %s: %w", repo.Path(), err)
 	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if state, err = importFor(ctx, sysroot, repo, ref, opts); err != nil {
+	var imp *Importer
+	defer func() {
+		err = errors.Join(err, lock.Unlock())
+		if imp != nil {
+			imp.dropReplaced(ctx)
+		}
+	}()
+	if state, imp, err = importFor(ctx, sysroot, repo, ref, opts); err != nil {
 		return nil, err
 	}
 	if opts.Unless != nil {
@@ -118,6 +124,7 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 	if err := pruneAfterDeploy(ctx, sysroot, opts.Logger); err != nil {
 		return nil, err
 	}
+	imp.relabelledLayers = nil // what they replaced is pruned as well
 	done()
 	return state, nil
 }
@@ -189,24 +196,26 @@ func pruneAfterDeploy(ctx context.Context, sysroot *ostree.Sysroot, logger *slog
 }
 
 // importFor imports the image. What is deployed now is not collected, and neither are the layers of this image before its own
-// deployment keeps them.
-func importFor(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, ref imageref.OSTreeImageReference, opts *DeployOptions) (_ *LayeredImageState, err error) {
+// deployment keeps them. When the repository is not locked any more dropReplaced is to be called.
+func importFor(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, ref imageref.OSTreeImageReference, opts *DeployOptions) (_ *LayeredImageState, _ *Importer, err error) {
 	imp, err := NewImporter(repo, ref, &ImporterOptions{
 		Registry: opts.Registry, Target: opts.TargetImgref, NoImgref: opts.NoImgref, RequireBootable: true, Strict: opts.Strict,
 		IgnoreSpace: opts.IgnoreSpace, KeepBlobs: opts.KeepBlobs, Jobs: opts.Jobs, KeepCommits: deployedCommits(sysroot), Progress: opts.Progress, Logger: opts.Logger,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("Creating importer: %w", err) //nolint:staticcheck // the reference's text
+		return nil, nil, fmt.Errorf("Creating importer: %w", err) //nolint:staticcheck // the reference's text
 	}
+	imp.keepReplaced = true // it would wait for the lock that is held here
 	defer func() { err = errors.Join(err, imp.Close()) }()
 	prepared, err := imp.Prepare(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if prepared.AlreadyPresent != nil {
-		return prepared.AlreadyPresent, checkBootable(prepared.AlreadyPresent.Config)
+		return prepared.AlreadyPresent, imp, checkBootable(prepared.AlreadyPresent.Config)
 	}
-	return imp.Import(ctx, prepared.Ready)
+	state, err := imp.Import(ctx, prepared.Ready)
+	return state, imp, err
 }
 
 func checkStateroot(sysroot *ostree.Sysroot, stateroot string) error {

@@ -21,7 +21,8 @@
 //	ostree.tar-filtered                 a{sa{su}}, by layer digest: what could not be stored, with counts
 //
 // A commit of a derived layer carries ostree.importer.version, ostree.tar-filtered (a{su}) and ostree-container.diff-id (s); that
-// of an object set carries nothing, as the reference has it. The same bytes give the same commits, always.
+// of an object set carries nothing, as the reference has it. The same bytes give the same commits, always; those of derived layers with the
+// SELinux labels of the image that was imported last, where ostree-container.labelled-by (s) names the policy: the dirtree of its directory.
 //
 // # Concurrency
 //

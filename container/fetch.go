@@ -40,6 +40,8 @@ type fetcher struct {
 	fetch int // blobs to fetch
 	state *LayeredImageState
 	plain map[string]bool // see PreparedImport
+	// unlabelled likewise.
+	unlabelled map[string]bool
 	// noRefs leaves it to the caller to keep what is imported.
 	noRefs bool
 
@@ -51,10 +53,10 @@ type fetcher struct {
 // fetchAll fetches what is missing and fills in the commits of p.Layers. The layers of an ostree base come first: the rules for
 // the others are in it.
 func (i *Importer) fetchAll(ctx context.Context, store *objstore.Store, p *PreparedImport, state *LayeredImageState) error {
-	p.plain = map[string]bool{}
+	p.plain, p.unlabelled = map[string]bool{}, map[string]bool{}
 	f := &fetcher{
 		Importer: i, store: store, pool: work.NewPool(0), total: len(p.Layers), fetch: len(p.blobsToFetch()), state: state,
-		plain: p.plain, noRefs: i.noLayerRefs,
+		plain: p.plain, unlabelled: p.unlabelled, noRefs: i.noLayerRefs,
 	}
 	defer f.pool.Close()
 	var base, derived []*LayerState
@@ -247,6 +249,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 		f.state.Filtered[l.Descriptor.Digest.String()] = found.Filtered
 	}
 	f.plain[sum.String()] = !found.Whiteouts
+	f.unlabelled[sum.String()] = l.Kind == LayerDerived && opts.Policy == nil && !found.Labels
 	return sum.String(), nil
 }
 

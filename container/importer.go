@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/container/internal/ocidir"
+	"github.com/ostree-container/ostree-container/container/internal/sweep"
 	"github.com/ostree-container/ostree-container/container/registry"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -71,6 +73,10 @@ type Importer struct {
 	noLayerRefs bool        // see Unencapsulate
 	kept        *ocidir.Dir // nil: blobs are not kept; open while an import runs
 	intact      sync.Map    // digests of kept blobs that were read since Prepare began
+
+	keepReplaced     bool              // the caller calls dropReplaced
+	replaced         []string          // commits that the last import has made superfluous
+	relabelledLayers map[string]string // the layers among them, and what took their place
 }
 
 // NewImporter checks that the image can be kept in the repository; nothing is fetched. The caller keeps repo open until Close.
@@ -118,6 +124,9 @@ type PreparedImport struct {
 	Layers         []LayerState       // in the order of the manifest
 
 	plain map[string]bool // commits of layers that hold no whiteouts; of others it is not known
+	// unlabelled are commits of layers that were imported just now without any SELinux label. Of others only their files can tell, and on
+	// a host with SELinux each file on disk has one.
+	unlabelled map[string]bool
 }
 
 // Version returns the image's version label, "" if there is none.
@@ -194,6 +203,9 @@ func (i *Importer) Import(ctx context.Context, p *PreparedImport) (_ *LayeredIma
 	}
 	if !i.opts.DisableGC {
 		i.collect(ctx, state)
+		if !i.keepReplaced {
+			i.dropReplaced(ctx)
+		}
 	}
 	return state, nil
 }
@@ -228,13 +240,14 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 		return nil, err
 	}
 	done()
-	refs := map[string]string{}
-	for _, l := range p.Layers {
-		refs[l.Ref] = l.Commit // again: another tool may have collected it meanwhile
-	}
+	i.replaced, i.relabelledLayers = nil, map[string]string{}
 	merge, err := i.merge(ctx, store, p)
 	if err != nil {
 		return nil, fmt.Errorf("merge layers of %s: %w", i.ref.ImgRef, err)
+	}
+	refs, err := i.layerRefs(ctx, p)
+	if err != nil {
+		return nil, err
 	}
 	if err := i.keepDocuments(ctx); err != nil {
 		return nil, err
@@ -253,6 +266,28 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 	}
 	full.BaseCommit, full.Filtered, full.VerifyText = state.BaseCommit, state.Filtered, state.VerifyText
 	return full, nil
+}
+
+// layerRefs returns the refs of all layers: of those of this image, as another tool may have collected them meanwhile, and of others that
+// are the same and have other labels now.
+func (i *Importer) layerRefs(ctx context.Context, p *PreparedImport) (map[string]string, error) {
+	refs := map[string]string{}
+	for _, l := range p.Layers {
+		refs[l.Ref] = l.Commit
+	}
+	if len(i.relabelledLayers) == 0 {
+		return refs, nil
+	}
+	stored, err := listRefs(ctx, i.repo, layerPrefix)
+	if err != nil {
+		return nil, err
+	}
+	for name, commit := range stored {
+		if now, ok := i.relabelledLayers[commit]; ok && refs[name] == "" {
+			refs[name] = now
+		}
+	}
+	return refs, nil
 }
 
 // dropIncomplete forgets layers that lack objects, so that they are fetched again instead of being built on.
@@ -338,4 +373,31 @@ func (i *Importer) collect(ctx context.Context, state *LayeredImageState) {
 	}
 	i.opts.Logger.Debug("collected layers", "count", n)
 	done()
+}
+
+// dropReplaced deletes the commits of layers without the labels that they have now, and the objects that nothing else needs. The caller
+// has no lock of the repository: others that import, in this process too, may build on these objects, and are waited for. If that takes
+// too long they stay for the next prune.
+func (i *Importer) dropReplaced(ctx context.Context) {
+	if len(i.relabelledLayers) == 0 { // a commit that was written to read the policy is not worth the effort
+		return
+	}
+	waiting, cancel := context.WithTimeout(ctx, collectWait)
+	defer cancel()
+	var stats ostree.PruneStats
+	err := exclusively(waiting, i.repo, func(own *ostree.Repo) error {
+		refs, err := allRefs(ctx, own)
+		if err != nil {
+			return err
+		}
+		needed := append(slices.Collect(maps.Values(refs)), i.opts.KeepCommits...)
+		gone := slices.DeleteFunc(slices.Clone(i.replaced), func(c string) bool { return slices.Contains(needed, c) })
+		stats, err = sweep.Drop(ctx, own, gone)
+		return err
+	})
+	if err != nil {
+		i.opts.Logger.Warn("objects without labels, which are not needed any more, were not deleted; prune does it", "repository", i.repo.Path(), "error", err)
+		return
+	}
+	i.opts.Logger.Debug("deleted objects without labels", "count", stats.Pruned, "bytes", stats.Size)
 }

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,65 +66,50 @@ func (i *Importer) policyOf(ctx context.Context, t *union.Tree, commit string) (
 	return policy, nil
 }
 
-// merge stacks all layers and writes the merge commit, which is not published. It returns its checksum.
-func (i *Importer) merge(ctx context.Context, store *objstore.Store, p *PreparedImport) (string, error) {
+// merge stacks all layers and writes the merge commit and the commits of layers that got other labels, none of which is published. It
+// returns its checksum, and fills in theirs.
+func (i *Importer) merge(ctx context.Context, store *objstore.Store, p *PreparedImport) (_ string, err error) {
 	done := i.progress.phase(PhaseMerge)
-	t := union.New(repoLoader{i.repo})
-	hasBase := p.Layers[0].Kind == LayerCommit
-	derived := false
-	for n := range p.Layers {
-		l := &p.Layers[n]
-		if l.Kind == LayerChunk {
-			continue
-		}
-		tree, meta, err := i.commitTree(ctx, l.Commit)
-		if err == nil {
-			if l.Kind == LayerCommit {
-				t.Base(tree, meta)
-			} else {
-				derived = true
-				apply := t.Apply
-				if p.plain[l.Commit] {
-					apply = t.ApplyPlain
-				}
-				err = apply(ctx, tree, meta)
-			}
-		}
-		if err != nil {
-			return "", layerError(i.ref.ImgRef.String(), l, len(p.Layers), fmt.Errorf("commit %s: %w", l.Commit, err))
+	layers, err := i.layerTrees(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	t, err := i.stack(ctx, p, layers)
+	if err != nil {
+		return "", err
+	}
+	done()
+	labels, changed, err := i.labelLayers(ctx, store, t, layers)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, labels.close()) }()
+	if changed {
+		if t, err = i.stack(ctx, p, layers); err != nil {
+			return "", err
 		}
 	}
 	if err := removeInjected(ctx, i.repo, t); err != nil {
 		return "", err
 	}
-	if !hasBase {
-		if err := addMountPoint(ctx, store, t); err != nil {
-			return "", err
-		}
-	}
-	done()
 	base := ""
-	if hasBase {
+	if p.Layers[0].Kind == LayerCommit {
 		base = p.Layers[0].Commit
+	} else if err := addMountPoint(ctx, store, t, labels); err != nil {
+		return "", err
 	}
-	labelled := false
-	if !derived { // then only a base that was committed without its own policy needs labels
-		var err error
-		if labelled, err = i.labelled(ctx, t.Root()); err != nil {
-			return "", err
-		}
-	}
-	if !labelled {
-		if err := i.relabel(ctx, store, t, base); err != nil {
-			return "", err
-		}
+	if err := i.labelRest(ctx, store, t, p, labels); err != nil {
+		return "", err
 	}
 	c, err := i.mergeCommit(ctx, p)
 	if err != nil {
 		return "", err
 	}
-	if hasBase {
-		c.Parent = p.Layers[0].Commit
+	c.Parent = base
+	if labels != nil {
+		if err := i.relabelled(ctx, store, t, p, labels); err != nil {
+			return "", err
+		}
 	}
 	if c.Tree, c.Meta, err = t.Write(ctx, store); err != nil {
 		return "", err
@@ -132,14 +118,94 @@ func (i *Importer) merge(ctx context.Context, store *objstore.Store, p *Prepared
 	return sum.String(), err
 }
 
+// stack makes the union of all layers.
+func (i *Importer) stack(ctx context.Context, p *PreparedImport, layers map[string]*layerTree) (*union.Tree, error) {
+	t := union.New(repoLoader{i.repo})
+	for n := range p.Layers {
+		l := &p.Layers[n]
+		if l.Kind == LayerChunk {
+			continue
+		}
+		from := layers[l.Commit]
+		if l.Kind == LayerCommit {
+			t.Base(from.tree, from.meta)
+			continue
+		}
+		apply := t.Apply
+		if p.plain[l.Commit] {
+			apply = t.ApplyPlain
+		}
+		if err := apply(ctx, from.tree, from.meta); err != nil {
+			return nil, layerError(i.ref.ImgRef.String(), l, len(p.Layers), fmt.Errorf("commit %s: %w", l.Commit, err))
+		}
+	}
+	return t, nil
+}
+
+// labelRest labels what the layers' own labels leave.
+func (i *Importer) labelRest(ctx context.Context, store *objstore.Store, t *union.Tree, p *PreparedImport, labels *labeler) error {
+	if labels.all() {
+		return nil
+	}
+	base := ""
+	if p.Layers[0].Kind == LayerCommit {
+		base = p.Layers[0].Commit
+	}
+	if !slices.ContainsFunc(p.Layers, func(l LayerState) bool { return l.Kind == LayerDerived }) {
+		// Then only a base that was committed without its own policy needs labels.
+		if labelled, err := i.labelled(ctx, t.Root().Meta); err != nil || labelled {
+			return err
+		}
+	}
+	return i.relabel(ctx, store, t, base)
+}
+
+// relabelled writes the commits of layers that have other labels now, which take the place of the others in p.
+func (i *Importer) relabelled(ctx context.Context, store *objstore.Store, t *union.Tree, p *PreparedImport, labels *labeler) error {
+	by := ""
+	if labels.policy != nil {
+		dir, err := t.Lookup(ctx, selinuxDir)
+		if err != nil {
+			return err
+		}
+		sum, err := t.WriteDir(ctx, store, dir)
+		if err != nil {
+			return err
+		}
+		by = sum.String()
+	}
+	replaced, err := labels.commits(ctx, by)
+	if err != nil {
+		return err
+	}
+	for n := range p.Layers {
+		if now, ok := replaced[p.Layers[n].Commit]; ok {
+			p.Layers[n].Commit = now
+		}
+	}
+	for old, now := range replaced {
+		i.replaced = append(i.replaced, old)
+		i.relabelledLayers[old] = now
+	}
+	return nil
+}
+
 // addMountPoint gives an operating system that has no ostree base the directory on which the stateroot's /var is mounted at boot. A base
 // commit brings it; an image's own is moved to usr/share/factory/var with a libostree before 2024.3. The root of a deployment
 // is immutable, so that nobody can make it later.
-func addMountPoint(ctx context.Context, store *objstore.Store, t *union.Tree) error {
+func addMountPoint(ctx context.Context, store *objstore.Store, t *union.Tree, labels *labeler) error {
 	if modules, err := t.Lookup(ctx, "usr/lib/modules"); err != nil || modules == nil {
 		return err
 	}
-	meta, err := store.DirMeta(ctx, &object.Meta{Mode: object.ModeDir | 0o755})
+	m := object.RootDirMeta()
+	if labels.all() {
+		label, err := labels.label(ctx, "/var", m.Mode)
+		if err != nil {
+			return err
+		}
+		m.Xattrs = object.WithLabel(m.Xattrs, label)
+	}
+	meta, err := store.DirMeta(ctx, &m)
 	if err != nil {
 		return err
 	}

@@ -71,8 +71,12 @@ func (x *reexport) root(ctx context.Context, checksum string) (layer.Root, error
 	if state&ostree.CommitPartial != 0 {
 		return layer.Root{}, fmt.Errorf("%w: commit %s is partial", ErrIncomplete, checksum)
 	}
+	_, labelled, err := commit.MetadataString(metaLabelledBy)
+	if err != nil {
+		return layer.Root{}, err
+	}
 	tree, meta, err := rootOf(commit)
-	return layer.Root{Tree: tree, Meta: meta}, err
+	return layer.Root{Tree: tree, Meta: meta, Labelled: labelled}, err
 }
 
 // divide finds the files of the base in its chunks, as the commits of those name them. What is in none is in the first layer.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -27,7 +27,7 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 	r := &relabeler{importer: i, store: store, tree: t, metas: map[metaKey]object.Checksum{}}
 	policy, err := i.basePolicy(ctx, r, dir, base)
 	if err == nil && policy == nil && r.base == nil {
-		policy, err = i.mergedPolicy(ctx, store, t)
+		policy, _, err = i.mergedPolicy(ctx, store, t, dir)
 	}
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (i *Importer) basePolicy(ctx context.Context, r *relabeler, dir *union.Dir,
 	if err != nil || lower == nil || !sameDir(dir, lower) {
 		return nil, err
 	}
-	labelled, err := i.labelled(ctx, t.Root())
+	labelled, err := i.labelled(ctx, t.Root().Meta)
 	if err != nil {
 		return nil, err
 	}
@@ -77,16 +77,21 @@ func (i *Importer) basePolicy(ctx context.Context, r *relabeler, dir *union.Dir,
 }
 
 // labelled reports whether a directory has an SELinux label. The root of a commit tells whether the commit was labelled.
-func (i *Importer) labelled(ctx context.Context, d *union.Dir) (bool, error) {
-	data, err := i.repo.LoadVariantBytes(ctx, ostree.ObjectDirMeta, d.Meta.String())
+func (i *Importer) labelled(ctx context.Context, meta object.Checksum) (bool, error) {
+	m, err := loadDirMeta(ctx, i.repo, meta)
 	if err != nil {
 		return false, fmt.Errorf("root directory: %w", err)
 	}
-	m, err := object.DecodeMeta(data)
+	_, ok := m.Xattr(object.LabelXattr)
+	return ok, nil
+}
+
+func loadDirMeta(ctx context.Context, repo *ostree.Repo, sum object.Checksum) (*object.Meta, error) {
+	data, err := repo.LoadVariantBytes(ctx, ostree.ObjectDirMeta, sum.String())
 	if err != nil {
-		return false, fmt.Errorf("root directory: %w", err)
+		return nil, err
 	}
-	return slices.ContainsFunc(m.Xattrs, func(x object.Xattr) bool { return x.Name == object.LabelXattr }), nil
+	return object.DecodeMeta(data)
 }
 
 func sameDir(a, b *union.Dir) bool {
@@ -95,22 +100,37 @@ func sameDir(a, b *union.Dir) bool {
 	return okA && okB && sumA == sumB && a.Meta == b.Meta
 }
 
-// mergedPolicy loads the policy that the merged tree has. libostree reads a policy from a commit: one that nothing refers to is
-// written for it, and is removed by the next prune.
-func (i *Importer) mergedPolicy(ctx context.Context, store *objstore.Store, t *union.Tree) (*ostree.SePolicy, error) {
-	c := &object.Commit{}
-	var err error
-	if c.Tree, c.Meta, err = t.Write(ctx, store); err != nil {
-		return nil, err
-	}
-	sum, err := store.Commit(ctx, c)
+// mergedPolicy loads the policy in a directory of the merged tree, nil if there is none, and returns the checksum of that directory.
+// libostree reads a policy from a commit: one that nothing refers to is written for it, and goes with what the import replaced, or with the next prune.
+func (i *Importer) mergedPolicy(ctx context.Context, store *objstore.Store, t *union.Tree, dir *union.Dir) (_ *ostree.SePolicy, by string, err error) {
+	sum, err := t.WriteDir(ctx, store, dir)
 	if err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	root := object.RootDirMeta()
+	c := &object.Commit{Tree: sum}
+	if c.Meta, err = store.DirMeta(ctx, &root); err != nil {
+		return nil, "", err
+	}
+	meta := dir.Meta
+	parts := strings.Split(selinuxDir, "/")
+	for n := len(parts) - 1; n >= 0; n-- {
+		above := &object.DirTree{Dirs: []object.DirEntry{{Name: parts[n], Tree: c.Tree, Meta: meta}}}
+		if c.Tree, err = store.DirTree(ctx, above); err != nil {
+			return nil, "", err
+		}
+		meta = c.Meta
+	}
+	commit, err := store.Commit(ctx, c)
+	if err != nil {
+		return nil, "", err
 	}
 	if err := store.Publish(ctx, nil); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return i.policyOf(ctx, t, sum.String())
+	i.replaced = append(i.replaced, commit.String())
+	policy, err := i.policyOf(ctx, t, commit.String())
+	return policy, sum.String(), err
 }
 
 type relabeler struct {
@@ -210,11 +230,7 @@ func (r *relabeler) meta(ctx context.Context, path string, sum object.Checksum) 
 	if known, ok := r.metas[key]; ok {
 		return known, nil
 	}
-	data, err := r.importer.repo.LoadVariantBytes(ctx, ostree.ObjectDirMeta, sum.String())
-	if err != nil {
-		return sum, fmt.Errorf("directory %s: %w", path, err)
-	}
-	m, err := object.DecodeMeta(data)
+	m, err := loadDirMeta(ctx, r.importer.repo, sum)
 	if err != nil {
 		return sum, fmt.Errorf("directory %s: %w", path, err)
 	}

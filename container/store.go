@@ -24,6 +24,7 @@ const (
 	metaImporter       = "ostree.importer.version"
 	metaFiltered       = "ostree.tar-filtered"
 	metaDiffID         = "ostree-container.diff-id"
+	metaLabelledBy     = "ostree-container.labelled-by"
 )
 
 // Keys of a cached update, in the detached metadata of a merge commit.

@@ -57,6 +57,7 @@ type Result struct {
 	Filtered   map[string]uint32 // how many entries were dropped, by toplevel directory or, for what cannot be stored, by path and kind
 	Entries    int64             // members of the tar
 	Whiteouts  bool              // there may be whiteouts in the tree
+	Labels     bool              // a member brings an SELinux label of its own
 }
 
 // Import reads an uncompressed tar stream to its end-of-archive mark and writes its content to store. What follows the mark is
@@ -199,7 +200,7 @@ func (im *importer) entry(h *tar.Header, content twinhash.Through) error {
 	if h.Typeflag == tar.TypeLink {
 		return im.hardlink(h, path)
 	}
-	meta, err := im.globals.meta(h, &im.limits)
+	meta, err := im.meta(h)
 	if err != nil {
 		return err
 	}
@@ -261,6 +262,18 @@ func (im *importer) filtered(key string) {
 
 func isRegular(typeflag byte) bool {
 	return typeflag == tar.TypeReg || typeflag == tar.TypeCont || typeflag == tar.TypeGNUSparse
+}
+
+// meta is the metadata of a member.
+func (im *importer) meta(h *tar.Header) (*object.Meta, error) {
+	m, err := im.globals.meta(h, &im.limits)
+	if err != nil {
+		return nil, err
+	}
+	if _, labelled := m.Xattr(object.LabelXattr); labelled {
+		im.result.Labels = true
+	}
+	return m, nil
 }
 
 // dropEmptyXattrs takes extended attributes with an empty value from a file that will be a file on disk: libostree skips them when it
@@ -380,7 +393,7 @@ func (im *importer) sysrootEntry(h *tar.Header, content twinhash.Through, regula
 		if err != nil {
 			return true, err
 		}
-		meta, err := im.globals.meta(h, &im.limits)
+		meta, err := im.meta(h)
 		if err != nil {
 			return true, err
 		}

@@ -58,6 +58,11 @@ func Uint64BE(n uint64) Value {
 	return Value{data: binary.BigEndian.AppendUint64(nil, n), typ: "t", align: 8, fixed: true}
 }
 
+// Serialised is a value of any type whose normal form the caller has, to be put into a Variant.
+func Serialised(typ string, data []byte) Value {
+	return Value{data: data, typ: typ, align: Alignment(typ)}
+}
+
 // Variant is a value of type v that holds inner.
 func Variant(inner Value) Value {
 	data := make([]byte, 0, len(inner.data)+1+len(inner.typ))

@@ -307,6 +307,11 @@ func (t *Tree) Visit(ctx context.Context, path string, d *Dir,
 	return nil
 }
 
+// WriteDir stores d and what is below it, as far as it changed, and returns the checksum of its dirtree.
+func (t *Tree) WriteDir(ctx context.Context, w Writer, d *Dir) (object.Checksum, error) {
+	return t.write(ctx, w, d)
+}
+
 // Write stores every directory that changed and returns the checksums of the root.
 func (t *Tree) Write(ctx context.Context, w Writer) (tree, meta object.Checksum, err error) {
 	tree, err = t.write(ctx, w, t.root)
