@@ -67,6 +67,7 @@ func Drop(ctx context.Context, repo *ostree.Repo, commits []string) (ostree.Prun
 			}
 		}
 	}
+	slices.SortFunc(rest, func(a, b unreached) int { return strings.Compare(a.name, b.name) }) // a directory at a time
 	return s.stats, s.removeAll(ctx, rest)
 }
 
