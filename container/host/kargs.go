@@ -32,8 +32,8 @@ const (
 type Kargs struct{ Added, Removed []string }
 
 // mergeKargs returns the kernel arguments for a deployment of a commit: those of the merge deployment, which may be nil, with what the images
-// of the two ask for changed: what only the new one asks for is added at the end, what only the old one did is removed. What else is there, and
-// what the administrator has removed, stays as it is. Nil means that nothing changes.
+// of the two ask for changed: what only the new one asks for is added at the end, what only the old one did is removed, as often as it did.
+// What else is there, and what the administrator has removed, stays as it is. Nil means that nothing changes.
 func mergeKargs(ctx context.Context, repo *ostree.Repo, merge *ostree.Deployment, commit string, log *slog.Logger) ([]string, Kargs, error) {
 	var change Kargs
 	wanted, err := kargsOf(ctx, repo, commit)
@@ -42,28 +42,24 @@ func mergeKargs(ctx context.Context, repo *ostree.Repo, merge *ostree.Deployment
 	}
 	var list, before []string
 	if merge != nil {
+		list = splitKargs(merge.KernelArgs().String())
 		if before, err = kargsOf(ctx, repo, merge.Checksum()); err != nil {
 			if ctx.Err() != nil {
 				return nil, change, err
 			}
-			before = nil // whoever deployed it could not apply them either
 			if log != nil {
 				log.Warn("no kernel arguments of the old image are removed", "error", err)
 			}
+			before = common(wanted, list) // another program may have applied them
 		}
-		list = splitKargs(merge.KernelArgs().String())
 	}
-	list = slices.DeleteFunc(list, func(arg string) bool {
-		gone := slices.Contains(before, arg) && !slices.Contains(wanted, arg)
-		if gone {
-			change.Removed = append(change.Removed, arg)
-		}
-		return gone
-	})
-	for _, arg := range wanted {
-		if !slices.Contains(before, arg) {
-			change.Added = append(change.Added, arg)
-		} else if !slices.Contains(list, arg) && log != nil {
+	gone := without(before, wanted)
+	change.Added, change.Removed = without(wanted, before), common(gone, list)
+	slices.Reverse(list) // the image's were added at the end: one that was there before is kept
+	list = without(list, gone)
+	slices.Reverse(list)
+	if log != nil {
+		for _, arg := range without(common(wanted, before), list) {
 			log.Debug("kernel argument of the image was removed on this host, or never applied", "argument", arg)
 		}
 	}
@@ -72,6 +68,25 @@ func mergeKargs(ctx context.Context, repo *ostree.Repo, merge *ostree.Deployment
 	}
 	return append(list, change.Added...), change, nil
 }
+
+// without returns list without what is in other, each as often as it is there.
+func without(list, other []string) (rest []string) {
+	times := map[string]int{}
+	for _, arg := range other {
+		times[arg]++
+	}
+	for _, arg := range list {
+		if times[arg] > 0 {
+			times[arg]--
+		} else {
+			rest = append(rest, arg)
+		}
+	}
+	return rest
+}
+
+// common returns what of list is in other, too, each as often as it is in both.
+func common(list, other []string) []string { return without(list, without(list, other)) }
 
 // kargsOf returns the kernel arguments that the image of a commit asks for, in the order of the files' names.
 func kargsOf(ctx context.Context, repo *ostree.Repo, commit string) ([]string, error) {
@@ -158,6 +173,12 @@ func parseKargs(text, arch string) (list []string, err error) {
 		// A line break would be one in the boot loader's entry; libostree aborts on a quote that is left open (2024.5 to 2026.1).
 		if strings.ContainsFunc(arg, unicode.IsControl) || strings.Count(arg, `"`)%2 != 0 {
 			return nil, fmt.Errorf("kernel argument %.100q: a control character, or a quote without its other", arg)
+		}
+		// Programs look for the first at a space, also one in quotes; with a wrong one libostree loads no deployment at all.
+		for _, word := range strings.Fields(arg) {
+			if key, _, _ := strings.Cut(strings.Trim(word, `"`), "="); key == "ostree" {
+				return nil, fmt.Errorf("kernel argument %.100q: ostree is libostree's own", arg)
+			}
 		}
 		list = append(list, splitKargs(arg)...)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/container/host"
 	"github.com/ostree-container/ostree-container/container/imageref"
 	ti "github.com/ostree-container/ostree-container/container/internal/testimage"
@@ -120,6 +121,51 @@ func TestKargsOfABrokenImage(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, host.Kargs{Added: []string{"new"}}, up.Kargs)
 	assert.Equal(t, "new", s.bootOptions())
+
+	// One that another program reads, and has applied.
+	s.writeWith("3", "latest", map[string]string{"kargs.d/a.toml": "kargs = ['new']\n#" + strings.Repeat("x", 10<<10)})
+	opts := s.options()
+	opts.Kargs = []string{"mine", "new"}
+	_, err = container.Deploy(t.Context(), s.Sysroot, "os", up.Image, &opts)
+	require.NoError(t, err)
+	s.writeWith("4", "latest", map[string]string{"kargs.d/a.toml": "kargs = ['new', 'newer']"})
+	up, err = host.Upgrade(t.Context(), s.Sysroot, &host.UpgradeOptions{Deploy: s.options()})
+	require.NoError(t, err)
+	assert.Equal(t, host.Kargs{Added: []string{"newer"}}, up.Kargs)
+	assert.Equal(t, "mine new newer", s.bootOptions())
+}
+
+// What an image asks for that is there already stays when it asks no longer, and what it asked for more than once goes. Ways back and forth
+// change nothing.
+func TestKargsThatAreThereAlready(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	ctx := t.Context()
+	opts := s.options()
+	opts.Kargs = []string{"root=LABEL=root", "rw", "quiet"}
+	_, err := container.Deploy(ctx, s.Sysroot, "os", s.writeWith("1", "latest", nil), &opts)
+	require.NoError(t, err)
+	s.writeWith("2", "latest", map[string]string{"kargs.d/a.toml": "kargs = ['rw', 'nosmt', 'nosmt']", "kargs.d/b.toml": "kargs = ['root=LABEL=root']"})
+	upgrade := func() host.Kargs {
+		t.Helper()
+		up, err := host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{Deploy: s.options()})
+		require.NoError(t, err)
+		require.Equal(t, host.Deployed, up.Outcome)
+		return up.Kargs
+	}
+	const first, second = "root=LABEL=root rw quiet", "root=LABEL=root rw quiet rw nosmt nosmt root=LABEL=root"
+	added := []string{"rw", "nosmt", "nosmt", "root=LABEL=root"}
+	for range 2 {
+		assert.Equal(t, host.Kargs{Added: added}, upgrade())
+		assert.Equal(t, second, s.bootOptions())
+		_, err := host.Rollback(ctx, s.Sysroot, nil)
+		require.NoError(t, err)
+		assert.Equal(t, first, s.bootOptions())
+	}
+	upgrade()
+	s.writeWith("3", "latest", nil)
+	assert.Equal(t, host.Kargs{Removed: added}, upgrade())
+	assert.Equal(t, first, s.bootOptions())
 }
 
 func TestBoundImages(t *testing.T) {

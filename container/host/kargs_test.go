@@ -15,7 +15,7 @@ func TestImageKargs(t *testing.T) {
 	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
 	tree := fstest.MapFS{
 		"usr/lib/bootc/kargs.d/10-b.toml":   file(`kargs = ["console=tty0", "nosmt"]`),
-		"usr/lib/bootc/kargs.d/05-a.toml":   file("# comment\nkargs = [\n  'x=\"a b\" y',\n  \"\",\n]\n"),
+		"usr/lib/bootc/kargs.d/05-a.toml":   file("# comment\nkargs = [\n  'x=\"a b\" y ostree.x=y',\n  \"\",\n]\n"),
 		"usr/lib/bootc/kargs.d/20-arm.toml": file("kargs = ['arm']\nmatch-architectures = ['aarch64']\n"),
 		"usr/lib/bootc/kargs.d/30-two.toml": file("match-architectures = ['aarch64', 'x86_64']\nkargs = ['nosmt']\n"),
 		"usr/lib/bootc/kargs.d/40-no.toml":  file("match-architectures = []\nkargs = ['never']\n"),
@@ -25,13 +25,13 @@ func TestImageKargs(t *testing.T) {
 	}
 	list, err := imageKargs(tree, "x86_64")
 	require.NoError(t, err)
-	assert.Equal(t, []string{`x="a b"`, "y", "console=tty0", "nosmt", "nosmt"}, list)
+	assert.Equal(t, []string{`x="a b"`, "y", "ostree.x=y", "console=tty0", "nosmt", "nosmt"}, list)
 	list, err = imageKargs(tree, "aarch64")
 	require.NoError(t, err)
-	assert.Equal(t, []string{`x="a b"`, "y", "console=tty0", "nosmt", "arm", "nosmt"}, list)
+	assert.Equal(t, []string{`x="a b"`, "y", "ostree.x=y", "console=tty0", "nosmt", "arm", "nosmt"}, list)
 	list, err = imageKargs(tree, "s390x")
 	require.NoError(t, err)
-	assert.Equal(t, []string{`x="a b"`, "y", "console=tty0", "nosmt"}, list)
+	assert.Equal(t, []string{`x="a b"`, "y", "ostree.x=y", "console=tty0", "nosmt"}, list)
 	list, err = imageKargs(fstest.MapFS{"usr/lib": {Mode: 0o755 | 1<<31}}, "x86_64")
 	require.NoError(t, err)
 	assert.Empty(t, list)
@@ -49,6 +49,10 @@ func TestImageKargs(t *testing.T) {
 		"line break":     `kargs = ["quiet\ninitrd /evil"]`,
 		"NUL":            `kargs = ["a\u0000b"]`,
 		"C1":             `kargs = ["a\u009bb"]`,
+		"ostree":         `kargs = ["ostree=/ostree/boot.0/os/0/0"]`,
+		"its key":        `kargs = ["quiet ostree"]`,
+		"in quotes":      `kargs = ['x="a ostree=/a b"']`,
+		"behind a quote": `kargs = ['"ostree=/a"']`,
 		"open quote":     `kargs = ['a="b c']`,
 		"wrong arch too": "match-architectures = ['other']\nkargs = ['a=\"']\n",
 		"twice":          "kargs = ['a']\nkargs = ['b']\n",
