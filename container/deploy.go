@@ -115,14 +115,15 @@ func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 		return state, nil
 	}
 	done := p.phase(PhaseCleanup)
-	if err := sysroot.PrepareCleanup(ctx); err != nil { // writes the refs of deployments, too
-		return nil, err
+	err = sysroot.PrepareCleanup(ctx) // writes the refs of deployments, too
+	if err == nil {
+		err = lock.Unlock()
 	}
-	if err := lock.Unlock(); err != nil {
-		return nil, err
+	if err == nil {
+		err = pruneAfterDeploy(ctx, sysroot, opts.Logger)
 	}
-	if err := pruneAfterDeploy(ctx, sysroot, opts.Logger); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("the image is deployed, but: %w", err)
 	}
 	imp.relabelledLayers = nil // what they replaced is pruned as well
 	done()

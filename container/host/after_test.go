@@ -51,6 +51,15 @@ func TestChangesThatFailAfterwards(t *testing.T) {
 	assert.Equal(t, one.MergeCommit, c.Checksum)
 	assert.Equal(t, []string{"2"}, order())
 
+	opts := s.options()
+	_, err = container.Deploy(ctx, s.Sysroot, "os", s.write("2", "b"), &opts)
+	require.ErrorContains(t, err, "the image is deployed, but: ")
+	assert.Equal(t, []string{"2", "2"}, order())
+	require.NoError(t, s.Load(ctx))
+	_, err = host.Undeploy(ctx, s.Sysroot, 0, nil)
+	require.ErrorContains(t, err, "the deployments are changed, but: ")
+	assert.Equal(t, []string{"2"}, order())
+
 	r, err = host.Rollback(ctx, s.Sysroot, nil)
 	require.ErrorIs(t, err, host.ErrNoRollback)
 	assert.Nil(t, r, "nothing was changed")
