@@ -14,7 +14,7 @@ import (
 // two stateroots change places, the entries name what is not there any more, and neither the host nor libostree finds its deployments. An
 // order of another length makes it write them.
 func withoutOne(sysroot *ostree.Sysroot, list []*ostree.Deployment) []*ostree.Deployment {
-	if ostree.AtLeast(2024, 7) {
+	if ostree.AtLeast(2024, 6) {
 		return nil
 	}
 	old := slices.DeleteFunc(sysroot.Deployments(), (*ostree.Deployment).IsStaged)
