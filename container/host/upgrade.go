@@ -216,7 +216,13 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 			return nil, err
 		}
 		up.Again = deployedBefore(ctx, sysroot, repo, stateroot, from, state)
-		list, up.Kargs, err = mergeKargs(ctx, repo, merge, state.MergeCommit, opts.Deploy.Logger)
+		base := merge
+		if merge == nil { // the first of a stateroot, which would not find its root without those of the running system
+			base = booted
+		}
+		if list, up.Kargs, err = mergeKargs(ctx, repo, base, state.MergeCommit, opts.Deploy.Logger); err == nil && list == nil && base != merge {
+			list = base.KernelArgs().Strings()
+		}
 		return list, err
 	}
 	deploy.Kargs, deploy.TargetImgref, deploy.NoImgref, deploy.Locked = nil, nil, false, opts.DownloadOnly

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -30,7 +31,7 @@ func TestHostUpgradeTells(t *testing.T) {
 	require.Zero(t, r.status, r.err)
 
 	const bound = "warning: images that are bound to this one are not pulled, as bootc would: 1, the first is named by usr/lib/bootc/bound-images.d/app.image\n"
-	const note = "note: deployment 1 is of this image already; if it was rolled back from, host switch to another tag or digest stays away from it\n"
+	const note = `note: this image was deployed before: demo [0-9a-f]{64}\.0 \(\S+\); if it was rolled back from, host switch to another tag or digest stays away from it\n$`
 	i.retag(t, "latest", "v3")
 	r = run(t, "", "host", "upgrade", "-q", "--sysroot", sysroot)
 	require.Zero(t, r.status, r.err)
@@ -50,7 +51,9 @@ func TestHostUpgradeTells(t *testing.T) {
 	rollback()
 	r = run(t, "", "host", "upgrade", "-q", "--sysroot", sysroot)
 	require.Zero(t, r.status, r.err)
-	assert.Equal(t, bound+note, r.err)
+	assert.Regexp(t, "^"+regexp.QuoteMeta(bound)+note, r.err)
+	status := tool(t, "ostree", "admin", "status", "--sysroot="+sysroot)
+	assert.NotContains(t, status, regexp.MustCompile(`[0-9a-f]{64}\.0`).FindString(r.err), "on a sysroot that is not booted it is gone by now")
 	assert.Contains(t, r.out, "Deployed: ")
 	assert.Regexp(t, `(?m)^options rw ostree=\S+ quiet x="a b"$`, i.bootEntry(t))
 
@@ -68,5 +71,22 @@ func TestHostUpgradeTells(t *testing.T) {
 	assert.Empty(t, r.err)
 	assert.Contains(t, r.out, "\n  Kernel arguments removed: quiet x=\"a b\"\n")
 	assert.Equal(t, "2", i.versions(t)[0])
+	fsck(t, sysroot+"/ostree/repo")
+}
+
+// The first deployment of a stateroot gets the kernel arguments of the running system, as any other: without them it finds no root.
+func TestHostSwitchInANewStateroot(t *testing.T) {
+	i := makeImages(t)
+	sysroot := i.sysroot(t)
+	tool(t, "ostree", "admin", "os-init", "--sysroot="+sysroot, "other")
+	r := run(t, "", "image", "deploy", "-q", "--sysroot", sysroot, "--stateroot=demo", "--imgref=ostree-unverified-image:oci:"+i.layout()+":v1", "--karg=root=LABEL=root", "--karg=rw")
+	require.Zero(t, r.status, r.err)
+	got := i.booted(t, sysroot, `
+ostree-container host switch -q --stateroot other $IMAGE:v2 >/run/out
+ostree admin finalize-staged >&2
+ostree admin status | grep -cE '^[* ] (demo|other) '
+sed -n 's/^options //p' /boot/loader/entries/*.conf | sed 's/ *ostree=[^ ]*//'
+`)
+	assert.Equal(t, "2\nroot=LABEL=root rw\nroot=LABEL=root rw\n", got)
 	fsck(t, sysroot+"/ostree/repo")
 }

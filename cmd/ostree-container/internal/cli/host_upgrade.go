@@ -213,7 +213,7 @@ func (a *app) upgrade(ctx context.Context, sysroot *ostree.Sysroot, verb string,
 		a.warn("images that are bound to this one are not pulled, as bootc would: %d, the first is named by %s", n, up.BoundImages[0])
 	}
 	if up.Again != nil && verb == "upgrade" && f.tag == "" {
-		fmt.Fprintf(a.err, "note: deployment %d is of this image already; if it was rolled back from, host switch to another tag or digest stays away from it\n", up.Again.Index)
+		fmt.Fprintf(a.err, "note: this image was deployed before: %s; if it was rolled back from, host switch to another tag or digest stays away from it\n", changeText(*up.Again))
 	}
 	if up.Remedy != nil {
 		a.warn("the booted deployment is the newest, but another one is booted next: see host status; %s", remedyText(up.Remedy))
