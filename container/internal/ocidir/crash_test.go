@@ -53,6 +53,12 @@ func TestMarkerThatACrashLeft(t *testing.T) {
 		_, err := ocidir.Create(path, nil)
 		require.ErrorIs(t, err, ocidir.ErrNotLayout, foreign)
 	}
+	// No crash loses the name of the marker and leaves the index, which is written later: this is data of somebody else.
+	path := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(path, "index.json"), []byte(`{"my":"data"}`), 0o600))
+	_, err := ocidir.Create(path, nil)
+	require.ErrorIs(t, err, ocidir.ErrNotLayout)
+	assert.NoDirExists(t, filepath.Join(path, "blobs"))
 }
 
 // A durable layout has its names on the disk, too. Not parallel: it listens to all of the package.

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -152,17 +153,18 @@ func syncDir(path string) error {
 	return nil
 }
 
-// emptyEnough accepts an empty directory, one that another Create has begun, and a layout that lacks nothing but the marker.
+// emptyEnough accepts an empty directory, one that another Create has begun, and a layout that lacks nothing but what the marker says.
 func emptyEnough(path string) error {
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return err
 	}
+	begun := slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == ocispec.ImageLayoutFile })
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case name == ocispec.ImageBlobsDir || name == ocispec.ImageLayoutFile:
 		case strings.HasPrefix(name, "."+ocispec.ImageIndexFile+"-"): // of a writer that was killed
-		case name == ocispec.ImageIndexFile:
+		case name == ocispec.ImageIndexFile && begun: // else it is somebody's who calls a file so
 			if _, err := (&Dir{path: path}).Index(); err != nil {
 				return fmt.Errorf("%w: %w", ErrNotLayout, err)
 			}
