@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -32,7 +33,7 @@ type VerityResult struct {
 	Enabled int64 // that have it now, or with DryRun would have
 	// Unsupported: with DryRun, the file system or the kernel has no fs-verity, so that it cannot be turned on.
 	Unsupported bool
-	// Lasting: the repository says (ex-integrity.fsverity is yes or maybe) that objects that are written later get it, too.
+	// Lasting: the repository says (ex-integrity.fsverity, or without that ex-integrity.composefs, is yes or maybe) that objects that are written later get it, too.
 	Lasting bool
 }
 
@@ -112,21 +113,24 @@ func ensureVerity(ctx context.Context, repo *ostree.Repo, opts *VerityOptions, e
 	return &VerityResult{Present: v.present.Load(), Enabled: v.enabled.Load(), Unsupported: v.unsupported.Load(), Lasting: lasting}, nil
 }
 
-// lastingVerity reports whether libostree, which then writes all objects, turns it on.
+// lastingVerity reports whether libostree, which then writes all objects, turns it on: where composefs is wanted it does so unless told
+// otherwise.
 func lastingVerity(repo *ostree.Repo) (bool, error) {
 	config, err := repo.Config()
 	if err != nil {
 		return false, err
 	}
-	value, err := config.String("ex-integrity", "fsverity")
-	if errors.Is(err, keyfile.ErrGroupNotFound) || errors.Is(err, keyfile.ErrKeyNotFound) {
-		return false, nil
+	for _, key := range []string{"fsverity", "composefs"} {
+		value, err := config.String("ex-integrity", key)
+		switch {
+		case errors.Is(err, keyfile.ErrGroupNotFound), errors.Is(err, keyfile.ErrKeyNotFound):
+			continue
+		case err != nil:
+			return false, err
+		}
+		return slices.Contains([]string{"yes", "maybe", "true", "1"}, value), nil
 	}
-	switch value {
-	case "yes", "maybe", "true", "1":
-		return true, err
-	}
-	return false, err
+	return false, nil
 }
 
 type verity struct {

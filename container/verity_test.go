@@ -124,16 +124,19 @@ func TestEnsureVerityOfEveryObject(t *testing.T) {
 	assert.Equal(t, filepath.Join(dir, "config"), order[len(order)-1], "it says that all were gone through")
 
 	// A dry run sees where there is none, and whether what is written later gets it, in a repository without objects, too.
-	empty, emptyDir := newRepo(t, modeHere())
-	for _, lasting := range []bool{false, true} {
+	_, emptyDir := newRepo(t, modeHere())
+	for _, tc := range []struct {
+		key, value string
+		lasting    bool
+	}{{"core.tombstone-commits", "false", false}, {"ex-integrity.composefs", "true", true}, {"ex-integrity.fsverity", "no", false}, {"ex-integrity.fsverity", "maybe", true}} {
+		ti.Run(t, "ostree", "--repo="+emptyDir, "config", "set", tc.key, tc.value)
+		empty, err := ostree.OpenRepo(t.Context(), emptyDir)
+		require.NoError(t, err)
 		none := func(int) (bool, error) { return false, fsverity.ErrUnsupported }
 		got, err = container.EnsureVerityWith(t.Context(), empty, &container.VerityOptions{DryRun: true}, enable, none)
 		require.NoError(t, err)
-		assert.Equal(t, &container.VerityResult{Unsupported: true, Lasting: lasting}, got)
-		ti.Run(t, "ostree", "--repo="+emptyDir, "config", "set", "ex-integrity.fsverity", "maybe")
-		empty, err = ostree.OpenRepo(t.Context(), emptyDir)
-		require.NoError(t, err)
-		defer func() { assert.NoError(t, empty.Close()) }()
+		assert.Equal(t, &container.VerityResult{Unsupported: true, Lasting: tc.lasting}, got, "%s=%s", tc.key, tc.value)
+		require.NoError(t, empty.Close())
 	}
 
 	archive, _ := newRepo(t, ostree.ModeArchive)

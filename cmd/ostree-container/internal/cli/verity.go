@@ -20,8 +20,8 @@ system must have the feature (mkfs.ext4 -O verity, tune2fs -O verity, btrfs), an
 
 What has it is left alone: the command may be given again, after an interruption and for new
 objects. Those get it by themselves only where "ex-integrity.fsverity" is "yes" or "maybe" in the
-repository's config ("ostree config set"; libostree then writes all objects, which takes longer).
-Otherwise pulls write objects without it, whatever the mark on the file "config" says.`,
+repository's config ("ostree config set"; libostree then writes all objects, which takes longer),
+or, if that is not set, "ex-integrity.composefs". Otherwise pulls write objects without it, whatever the mark on the file "config" says.`,
 		Example: `  # How many have none?
   ostree-container provisional-repair ensure-verity --dry-run --repo /ostree/repo
 
@@ -56,7 +56,7 @@ Otherwise pulls write objects without it, whatever the mark on the file "config"
 				a.warn("repository %s: the file system or the kernel has no fs-verity, so that it cannot be turned on", repo.Path())
 			}
 			if !r.Lasting && !opts.DryRun {
-				a.log.Info("Objects that are pulled from now on do not get it: ex-integrity.fsverity is not set")
+				a.log.Info("Objects that are pulled from now on do not get it: ex-integrity.fsverity does not ask for it")
 			}
 			_, err = fmt.Fprintf(a.out, "Objects with fs-verity: %d\n%s: %d\n", r.Present, what, r.Enabled)
 			return err
