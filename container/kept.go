@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/internal/ocidir"
 	"github.com/ostree-container/ostree-container/ostree"
@@ -37,6 +38,9 @@ func keptPath(repo *ostree.Repo) string {
 // who removes some the exclusive one.
 func openKept(repo *ostree.Repo) (*ocidir.Dir, error) {
 	dir, err := ocidir.Open(keptPath(repo), keptOptions)
+	if errors.Is(err, ocidir.ErrNotLayout) { // but for what its marker says, which a crash may have lost
+		dir, err = ocidir.Create(keptPath(repo), keptOptions)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
@@ -45,10 +49,11 @@ func openKept(repo *ostree.Repo) (*ocidir.Dir, error) {
 	return dir, nil
 }
 
-// readKept is openKept for who can do without them: somebody who may read the repository and not these has none, and is told.
+// readKept is openKept for who can do without them: who may read the repository and not these, or cannot tell what they are, has none, and
+// is told.
 func readKept(repo *ostree.Repo, logger *slog.Logger) (*ocidir.Dir, error) {
 	dir, err := openKept(repo)
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) || errors.Is(err, ocidir.ErrNotLayout) {
 		orSilent(logger).Warn("kept blobs may not be read, and are not used", "repository", repo.Path(), "error", err)
 		return nil, nil
 	}
@@ -112,8 +117,8 @@ func (k *keptImage) blobs() []ocispec.Descriptor {
 }
 
 // encrypted reports whether a layer is.
-func (k *keptImage) encrypted() bool {
-	return slices.ContainsFunc(k.parsed.Layers, func(l ocispec.Descriptor) bool { return strings.HasSuffix(l.MediaType, "+encrypted") })
+func encrypted(m *ocispec.Manifest) bool {
+	return slices.ContainsFunc(m.Layers, func(l ocispec.Descriptor) bool { return strings.HasSuffix(l.MediaType, "+encrypted") })
 }
 
 // loadKept returns the image with a manifest of this digest, nil if that is not kept. It returns *damagedKept if not all of it is there

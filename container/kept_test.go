@@ -347,6 +347,56 @@ func TestUnreadableKeptBlobs(t *testing.T) {
 	assert.Contains(t, log.String(), dir)
 }
 
+// A marker that a crash emptied is written again by whoever comes first. Kept blobs of a later version are in nobody's way but of those
+// who would change them.
+func TestMarkerOfKeptBlobs(t *testing.T) {
+	t.Parallel()
+	w := ti.Image{Layers: foreignLayers()[:2]}.Write(t, t.TempDir(), "v1")
+	repo, dir := newRepo(t, modeHere())
+	mustPull(t, repo, w.Ref, keepBlobs)
+	marker := filepath.Join(dir, "extensions/ostree-container/kept/oci-layout")
+	whole, err := os.ReadFile(marker)
+	require.NoError(t, err)
+	same := func() {
+		t.Helper()
+		got := reexport(t, repo, w.Ref, "oci:"+t.TempDir()+"/out", &container.ReexportOptions{PreserveDigests: true})
+		assert.Equal(t, w.Digest(), got)
+	}
+	for name, use := range map[string]func(){
+		"reexport": same,
+		"pull": func() { // has something to repair, too
+			require.NoError(t, os.Remove(filepath.Join(filepath.Dir(marker), "blobs/sha256", w.Manifest.Layers[1].Digest.Encoded())))
+			mustPull(t, repo, w.Ref, keepBlobs)
+		},
+		"prune": func() {
+			_, err := container.GCImageLayers(t.Context(), repo, nil)
+			require.NoError(t, err)
+		},
+	} {
+		require.NoError(t, os.WriteFile(marker, nil, 0o600))
+		use()
+		text, err := os.ReadFile(marker)
+		require.NoError(t, err)
+		assert.Equal(t, string(whole), string(text), name)
+		same()
+	}
+	later := `{"imageLayoutVersion":"2.0.0"}`
+	require.NoError(t, os.WriteFile(marker, []byte(later), 0o600))
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	assert.NotEqual(t, w.Digest(), reexport(t, repo, w.Ref, "oci:"+t.TempDir()+"/out", &container.ReexportOptions{Logger: logger}))
+	assert.Contains(t, log.String(), "kept blobs may not be read")
+	into, intoDir := newRepo(t, modeHere())
+	_, err = container.Copy(t.Context(), repo, imageName(t, w.Ref), into, nil)
+	require.NoError(t, err)
+	oracle.Fsck(t, intoDir)
+	_, err = container.GCImageLayers(t.Context(), repo, nil)
+	require.ErrorContains(t, err, "not an OCI image layout")
+	text, err := os.ReadFile(marker)
+	require.NoError(t, err)
+	assert.Equal(t, later, string(text))
+}
+
 // Blobs are kept by their SHA-256: another digest is refused before anything is fetched.
 func TestKeepBlobsOfOtherDigests(t *testing.T) {
 	t.Parallel()
@@ -513,6 +563,14 @@ func TestKeepEncryptedBlobs(t *testing.T) {
 	// Where layers are looked into they are made from the commits, which are not encrypted.
 	assert.NotEmpty(t, reexport(t, repo, ref, "docker-archive:"+out+"/d:x", nil))
 	ti.Run(t, "skopeo", "--insecure-policy", "copy", "-q", "docker-archive:"+out+"/d", "dir:"+out+"/dir")
+	// What was encrypted does not come out in plain because a blob is damaged.
+	layer := filepath.Join(dir, "extensions/ostree-container/kept/blobs/sha256", enc.Manifest.Layers[1].Digest.Encoded())
+	require.NoError(t, os.Truncate(layer, 10))
+	_, err = container.Reexport(t.Context(), repo, imageName(t, ref), ociRef(t, out+"/damaged"), nil)
+	require.ErrorContains(t, err, "is encrypted")
+	require.ErrorContains(t, err, "--keep-blobs")
+	assert.NoDirExists(t, out+"/damaged")
+	assert.NotEmpty(t, reexport(t, repo, ref, "docker-archive:"+out+"/e:x", nil))
 }
 
 // Killed at any moment, no file has a name that is not its digest, and the next pull completes.

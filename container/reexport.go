@@ -49,8 +49,8 @@ type ReexportOptions struct {
 // digests differ. An image that was made by Reexport or Encapsulate with the same options comes out with the same digest.
 //
 // An image that was imported with KeepBlobs is written as it was fetched, if Compression and Level are zero: manifest, config and layers,
-// each compared with its digest. If one of them is damaged the layers are made again after all, which is logged; with PreserveDigests it
-// is an error. A docker manifest becomes one of OCI where nothing else can be (oci, oci-archive); docker-archive and
+// each compared with its digest. If one of them is damaged the layers are made again after all, which is logged; with PreserveDigests, and
+// of an encrypted image, it is an error. A docker manifest becomes one of OCI where nothing else can be (oci, oci-archive); docker-archive and
 // docker-daemon keep no manifest.
 //
 // An "oci:" directory is made if it is missing; with a tag the image is added, without it becomes the only one.
@@ -93,6 +93,8 @@ func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageRe
 			}
 		case opts.PreserveDigests:
 			return "", fmt.Errorf("%w: the image cannot be written as it was fetched: %w", ErrDigestChanged, damaged)
+		case encrypted(state.Manifest) && keepsEncrypted(dest.Transport): // nobody asked for what is secret to be written in plain
+			return "", fmt.Errorf("the image is encrypted, and would not be if its layers were made again: %w", damaged)
 		default:
 			orSilent(opts.Logger).Warn("layers are made again, and get other digests", "image", ref.String(), "error", damaged)
 		}

@@ -34,7 +34,7 @@ func reexportKept(ctx context.Context, repo *ostree.Repo, state *LayeredImageSta
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	k, err := loadKept(dir, state.ManifestDigest)
-	if k == nil || err != nil || k.encrypted() && !keepsEncrypted(dest.Transport) {
+	if k == nil || err != nil || encrypted(&k.parsed) && !keepsEncrypted(dest.Transport) {
 		return "", err
 	}
 	return k.reexport(ctx, state, dest, opts)

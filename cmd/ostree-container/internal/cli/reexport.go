@@ -28,9 +28,10 @@ Layers keep their division, annotations and history. The same image always gives
 digest. It is not the one that was pulled where the repository does not keep all of a layer:
 times and the order of files are lost. An image that was pulled with --keep-blobs is written as
 it was fetched, with its digest, unless --compression or --compression-level asks for something
-else; a kept blob that is damaged is a warning, and the layers are made again. --preserve-digests
-fails where the digest would change: no image is added or replaced then, though an "oci:" directory
-that exists may be left with blobs that nothing names.
+else; a kept blob that is damaged is a warning, and the layers are made again (an error if they
+are encrypted, as these would not be). --preserve-digests fails where the digest would change: no
+image is added or replaced then, though an "oci:" directory that exists may be left with blobs that
+nothing names.
 
 An "oci:" directory is made if it is missing. With a tag the image is added to it, without a
 tag it becomes the only one.`,
