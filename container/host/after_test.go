@@ -8,10 +8,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/container/host"
 	ti "github.com/ostree-container/ostree-container/container/internal/testimage"
+	"github.com/ostree-container/ostree-container/ostree"
 )
 
 // What fails after the boot order was written does not hide that it was.
@@ -142,4 +144,45 @@ func TestStaterootsChangePlaces(t *testing.T) {
 		}
 		assert.Contains(t, defaults, "/deploy/"+want+"/deploy/")
 	}
+}
+
+// An old libostree writes the order twice. Where it fails in between, that is said, and what is pinned is still there.
+func TestStaterootsChangePlacesHalfway(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	ctx := t.Context()
+	ti.Run(t, "ostree", "admin", "os-init", "--sysroot="+s.dir, "other")
+	ref := s.write("1", "a")
+	s.deploy(ref)
+	opts := s.options()
+	_, err := container.Deploy(ctx, s.Sysroot, "other", ref, &opts)
+	require.NoError(t, err)
+	s.deploy(ref)
+	_, err = host.SetPinned(ctx, s.Sysroot, []int{2}, ostree.Pinned, nil)
+	require.NoError(t, err)
+	loader, err := filepath.EvalSymlinks(filepath.Join(s.dir, "boot/loader"))
+	require.NoError(t, err)
+	entries := filepath.Join(loader, "entries") // in the place of which the second write makes its own
+	require.NoError(t, unix.Mount(entries, entries, "", unix.MS_BIND, ""))
+	mounted := true
+	unmount := func() {
+		if mounted {
+			mounted = false
+			require.NoError(t, unix.Unmount(entries, unix.MNT_DETACH))
+		}
+	}
+	t.Cleanup(unmount)
+	c, err := host.SetDefault(ctx, s.Sysroot, 1, nil)
+	unmount()
+	assert.True(t, c.Changed)
+	status := ti.Run(t, "ostree", "admin", "status", "--sysroot="+s.dir)
+	assert.Regexp(t, `^[* ] other [0-9a-f]{64}\.0`, status)
+	assert.Contains(t, status, "Pinned: yes")
+	if ostree.AtLeast(2024, 6) {
+		require.NoError(t, err)
+		return
+	}
+	require.ErrorContains(t, err, "the deployments are changed, but: os ")
+	assert.ErrorContains(t, err, ".1 is none any more: ")
+	assert.Equal(t, 2, strings.Count(status, "origin: "))
 }

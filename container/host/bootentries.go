@@ -7,36 +7,40 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// withoutOne returns nil, or the boot order to write before list is written, which lacks one deployment.
+// withoutOne returns nil, or the boot order to write before list is written, and the one deployment that it lacks.
 //
 // Before 2024.6 (its pull request 3234) libostree leaves the boot loader's entries alone if the kernels and kernel arguments of the new order are those of the old one. The
 // entries name deployments by stateroot, kernel and number, and the number is that among all deployments with the kernel: if deployments of
 // two stateroots change places, the entries name what is not there any more, and neither the host nor libostree finds its deployments. An
 // order of another length makes it write them.
-func withoutOne(sysroot *ostree.Sysroot, list []*ostree.Deployment) []*ostree.Deployment {
+func withoutOne(sysroot *ostree.Sysroot, list []*ostree.Deployment) ([]*ostree.Deployment, *ostree.Deployment) {
 	if ostree.AtLeast(2024, 6) {
-		return nil
+		return nil, nil
 	}
 	old := slices.DeleteFunc(sysroot.Deployments(), (*ostree.Deployment).IsStaged)
 	if len(old) != len(list) {
-		return nil
+		return nil, nil
 	}
 	moved := false
 	for i := range list {
 		if old[i].BootChecksum() != list[i].BootChecksum() || plainKargs(old[i]) != plainKargs(list[i]) {
-			return nil
+			return nil, nil
 		}
 		moved = moved || old[i].Stateroot() != list[i].Stateroot()
 	}
 	if !moved {
-		return nil
+		return nil, nil
 	}
-	for i := len(list) - 1; i >= 0; i-- {
-		if !list[i].IsBooted() {
-			return slices.Delete(slices.Clone(list), i, i+1)
+	out := -1 // if the second write fails it stays away: rather not the first, or a pinned one
+	for i, d := range list {
+		if !d.IsBooted() && (out <= 0 || !d.IsPinned()) {
+			out = i
 		}
 	}
-	return nil
+	if out < 0 {
+		return nil, nil
+	}
+	return slices.Delete(slices.Clone(list), out, out+1), list[out]
 }
 
 // reloaded returns the deployments of list as the sysroot has them now, where it does; libostree tells the booted one by its address.

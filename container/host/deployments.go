@@ -135,13 +135,17 @@ func write(ctx context.Context, sysroot *ostree.Sysroot, list []*ostree.Deployme
 	staged := sysroot.StagedDeployment()
 	// Not libostree's cleanup, which prints to standard output.
 	opts := &ostree.WriteDeploymentsOptions{NoPostClean: true}
-	if shorter := withoutOne(sysroot, list); shorter != nil {
+	shorter, out := withoutOne(sysroot, list)
+	if shorter != nil {
 		if err := sysroot.WriteDeployments(ctx, shorter, opts); err != nil {
 			return false, err
 		}
 		list = reloaded(sysroot, list)
 	}
 	if err := sysroot.WriteDeployments(ctx, list, opts); err != nil {
+		if shorter != nil {
+			return true, fmt.Errorf("the deployments are changed, but: %s is none any more: %w", name(out), err)
+		}
 		return false, err
 	}
 	if staged != nil && (len(list) == 0 || !list[0].IsStaged()) {
