@@ -1,6 +1,8 @@
 package sweep
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,47 +30,79 @@ func Drop(ctx context.Context, repo *ostree.Repo, commits []string) (ostree.Prun
 		return ostree.PruneStats{}, &os.PathError{Op: "open", Path: repo.Path() + "/objects", Err: err}
 	}
 	defer unix.Close(objects)
-	gone := &marker{objects: objects, reached: map[object.Checksum]kinds{}}
-	stays := &marker{objects: objects, reached: map[object.Checksum]kinds{}}
 	stored, err := storedCommits(ctx, objects)
 	if err != nil {
 		return ostree.PruneStats{}, err
 	}
-	for _, c := range stored {
-		m := stays
-		if slices.Contains(commits, c) {
-			m = gone
-		}
-		if err := m.commit(ctx, repo, c); err != nil {
-			return ostree.PruneStats{}, err
+	gone := &marker{objects: objects, reached: map[object.Checksum]kinds{}}
+	stays := &marker{objects: objects, reached: map[object.Checksum]kinds{}, among: gone.reached}
+	for _, pass := range []struct {
+		m     *marker
+		given bool
+	}{{gone, true}, {stays, false}} {
+		for _, c := range stored {
+			if slices.Contains(commits, c) != pass.given {
+				continue
+			}
+			if err := pass.m.commit(ctx, repo, c); err != nil {
+				return ostree.PruneStats{}, err
+			}
 		}
 	}
 	s := &sweeper{repo: repo, objects: objects}
-	content := ".file"
-	if archive {
-		content = ".filez"
-	}
-	var rest []unreached
-	for sum, have := range gone.reached {
-		only := have &^ stays.reached[sum]
-		for kind, ending := range map[kinds]string{commit: ".commit", dirTree: ".dirtree", dirMeta: ".dirmeta", file: content} {
-			if only&kind == 0 {
-				continue
-			}
-			hex := sum.String()
-			o, err := s.find(hex[:2] + "/" + hex[2:] + ending)
-			if err != nil {
-				return s.stats, err
-			}
-			if kind != commit {
-				rest = append(rest, o)
-			} else if err := s.removeCommit(o, sum); err != nil { // first, as in sweep
-				return s.stats, err
+	err = s.drop(ctx, only(gone.reached, stays.reached), archive)
+	return s.stats, err
+}
+
+// id is an object.
+type id struct {
+	sum  object.Checksum
+	kind kinds
+}
+
+// only lists what is in gone and not in stays, commits first, as in sweep, and then a directory at a time.
+func only(gone, stays map[object.Checksum]kinds) []id {
+	var list []id
+	for sum, have := range gone {
+		for kind := file; kind <= commit; kind <<= 1 {
+			if have&^stays[sum]&kind != 0 {
+				list = append(list, id{sum, kind})
 			}
 		}
 	}
-	slices.SortFunc(rest, func(a, b unreached) int { return strings.Compare(a.name, b.name) }) // a directory at a time
-	return s.stats, s.removeAll(ctx, rest)
+	slices.SortFunc(list, func(a, b id) int {
+		if (a.kind == commit) != (b.kind == commit) {
+			return cmp.Compare(b.kind, a.kind)
+		}
+		return cmp.Or(bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.kind, b.kind))
+	})
+	return list
+}
+
+func (s *sweeper) drop(ctx context.Context, list []id, archive bool) error {
+	names := map[kinds]string{commit: ".commit", dirTree: ".dirtree", dirMeta: ".dirmeta", file: ".file"}
+	if archive {
+		names[file] = ".filez"
+	}
+	for n, o := range list {
+		if n%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		hex := o.sum.String()
+		found, err := s.find(hex[:2] + "/" + hex[2:] + names[o.kind])
+		if err != nil {
+			return err
+		}
+		if o.kind == commit {
+			err = s.removeCommit(found, o.sum)
+		} else {
+			err = s.remove(found)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // storedCommits lists the commits of a repository.

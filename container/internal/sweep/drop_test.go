@@ -48,10 +48,13 @@ func TestDrop(t *testing.T) {
 			run(t, "--repo="+repo, "fsck", "--quiet")
 			run(t, "--repo="+repo, "ls", "-R", kept)
 
-			run(t, "--repo="+repo, "config", "set", "core.tombstone-commits", "true")
-			_, err = sweep.Drop(t.Context(), open(t, repo), []string{kept})
-			require.ErrorIs(t, err, sweep.ErrUnusual)
-			assert.ElementsMatch(t, before, stored())
+			for key, value := range map[string]string{"core.tombstone-commits": "true", "core.locking": "false"} {
+				run(t, "--repo="+repo, "config", "set", key, value)
+				_, err = sweep.Drop(t.Context(), open(t, repo), []string{kept})
+				require.ErrorIs(t, err, sweep.ErrUnusual, key)
+				assert.ElementsMatch(t, before, stored())
+				run(t, "--repo="+repo, "config", "unset", key)
+			}
 		})
 	}
 }

@@ -68,7 +68,7 @@ func plain(repo *ostree.Repo, archive bool) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnusual, err)
 	}
-	for _, key := range []string{"parent", "payload-link-threshold", "tombstone-commits"} {
+	for _, key := range []string{"parent", "payload-link-threshold", "tombstone-commits", "locking"} { // without a lock others may be writing
 		if config.HasKey("core", key) {
 			return fmt.Errorf("%w: config has core.%s", ErrUnusual, key)
 		}
@@ -89,11 +89,15 @@ func plain(repo *ostree.Repo, archive bool) error {
 type marker struct {
 	objects int
 	reached map[object.Checksum]kinds
+	among   map[object.Checksum]kinds // nil: all; else of files and dirmetas only these are noted
 	buf     []byte
 }
 
 // add notes an object and reports whether it is new.
 func (m *marker) add(sum object.Checksum, kind kinds) bool {
+	if m.among != nil && kind&(file|dirMeta) != 0 && m.among[sum]&kind == 0 {
+		return false
+	}
 	have := m.reached[sum]
 	m.reached[sum] = have | kind
 	return have&kind == 0
@@ -224,10 +228,6 @@ func (s *sweeper) sweep(ctx context.Context) error {
 		}
 		rest = append(rest, found...)
 	}
-	return s.removeAll(ctx, rest)
-}
-
-func (s *sweeper) removeAll(ctx context.Context, rest []unreached) error {
 	for n, o := range rest {
 		if n%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
