@@ -62,13 +62,11 @@ func Copy(ctx context.Context, src *ostree.Repo, ref imageref.ImageReference, ds
 			err = fmt.Errorf("copy image %s from %s to %s: %w", ref, src.Path(), dst.Path(), err)
 		}
 	}()
-	if src.IsWritable(ctx) == nil { // else nobody can remove anything, nor can it be locked
-		lock, err := src.Lock(ctx, ostree.LockShared)
-		if err != nil {
-			return nil, fmt.Errorf("lock repository %s: %w", src.Path(), err)
-		}
-		defer func() { err = errors.Join(err, lock.Unlock()) }()
+	unlock, err := share(ctx, src)
+	if err != nil {
+		return nil, err
 	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	state, err := QueryImage(ctx, src, ref)
 	if err != nil {
 		return nil, err

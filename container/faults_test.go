@@ -964,6 +964,10 @@ func TestCancelledWhileTheRepositoryIsLocked(t *testing.T) {
 			_, err := container.GCImageLayers(ctx, repo, nil)
 			return err
 		},
+		"verify": func(ctx context.Context, repo *ostree.Repo) error {
+			_, err := container.VerifyImage(ctx, repo, imageName(t, w.Ref))
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			repo, err := ostree.OpenRepo(t.Context(), repoDir)

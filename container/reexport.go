@@ -69,13 +69,11 @@ func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageRe
 	if err != nil {
 		return "", err
 	}
-	if repo.IsWritable(ctx) == nil { // else nobody can remove anything, nor can it be locked
-		lock, err := repo.Lock(ctx, ostree.LockShared)
-		if err != nil {
-			return "", fmt.Errorf("lock repository %s: %w", repo.Path(), err)
-		}
-		defer func() { err = errors.Join(err, lock.Unlock()) }()
+	unlock, err := share(ctx, repo)
+	if err != nil {
+		return "", err
 	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	state, err := QueryImage(ctx, repo, ref)
 	if err != nil {
 		return "", err

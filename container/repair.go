@@ -48,11 +48,16 @@ func AnalyzeForRepair(ctx context.Context, sysroot *ostree.Sysroot, opts *Repair
 	return analyze(ctx, sysroot, opts)
 }
 
-func analyze(ctx context.Context, sysroot *ostree.Sysroot, opts *RepairOptions) (*RepairResult, error) {
+func analyze(ctx context.Context, sysroot *ostree.Sysroot, opts *RepairOptions) (_ *RepairResult, err error) {
 	repo, err := sysroot.Repo() // the sysroot closes it
 	if err != nil {
 		return nil, err
 	}
+	unlock, err := share(ctx, repo) // see VerifyImage
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	number := opts.number
 	if number == nil {
 		number = func(st *unix.Stat_t) uint64 { return st.Ino }

@@ -29,7 +29,12 @@ func (v *Verification) OK() bool { return len(v.InodeCorrupted) == 0 && len(v.Ot
 
 // VerifyImage merges the layers of an image anew, in memory, and compares the files with those of its merge commit, SELinux labels
 // aside. What only the merge commit has does not count. Nothing is written. ErrNoSuchImage is returned if the image is not there.
-func VerifyImage(ctx context.Context, repo *ostree.Repo, ref imageref.ImageReference) (*Verification, error) {
+func VerifyImage(ctx context.Context, repo *ostree.Repo, ref imageref.ImageReference) (_ *Verification, err error) {
+	unlock, err := share(ctx, repo) // an import that labels these layers anew deletes what it replaces
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	state, err := QueryImage(ctx, repo, ref)
 	if err != nil {
 		return nil, err
