@@ -13,6 +13,7 @@ import (
 	"github.com/ostree-container/ostree-container/container/internal/object"
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/container/internal/union"
+	"github.com/ostree-container/ostree-container/container/internal/work"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -40,7 +41,9 @@ func (i *Importer) layerTrees(ctx context.Context, p *PreparedImport) (map[strin
 			continue
 		}
 		err := func() (err error) {
-			t := &layerTree{unlabelled: p.unlabelled[l.Commit]}
+			t := &layerTree{}
+			var imported bool
+			t.unlabelled, imported = p.unlabelled[l.Commit]
 			if t.commit, _, err = i.repo.LoadCommit(ctx, l.Commit); err != nil {
 				return err
 			}
@@ -55,7 +58,7 @@ func (i *Importer) layerTrees(ctx context.Context, p *PreparedImport) (map[strin
 				return err
 			}
 			labelled, err := i.labelled(ctx, t.meta)
-			t.ours = !labelled
+			t.ours = !labelled && (t.unlabelled || !imported)
 			return err
 		}()
 		if err != nil {
@@ -78,7 +81,7 @@ type labeler struct {
 	done     map[*layerTree]bool // their labels are those of policy
 
 	mu    sync.Mutex
-	known map[metaKey]object.Checksum // files, by what they were before and their label
+	known map[metaKey]object.Checksum // large files, by what they were before and their label: small ones are cheaper to read again
 }
 
 // labelLayers labels the layers of which t is the union, where that loses nothing. It returns nil if there are no such layers; changed says
@@ -263,7 +266,7 @@ func (b *labeler) label(ctx context.Context, path string, mode uint32) (string, 
 // file returns the checksum of a file with the label that it has at path, or with none.
 func (b *labeler) file(ctx context.Context, l *layerTree, path string, sum object.Checksum) (object.Checksum, error) {
 	var key metaKey
-	now, err := b.store.Change(ctx, sum, func(m *object.Meta) (object.Checksum, error) {
+	now, err := b.store.Change(ctx, sum, func(m *object.Meta, size int64) (object.Checksum, error) {
 		had, labelled := m.Xattr(object.LabelXattr)
 		switch {
 		case l.labelledBy != "":
@@ -280,6 +283,9 @@ func (b *labeler) file(ctx context.Context, l *layerTree, path string, sum objec
 			return sum, nil
 		}
 		m.Xattrs = object.WithLabel(object.WithoutLabel(m.Xattrs), label)
+		if size <= work.SmallFile {
+			return object.Checksum{}, nil
+		}
 		key = metaKey{sum, label}
 		b.mu.Lock()
 		defer b.mu.Unlock()

@@ -187,12 +187,17 @@ func TestLayersWithLabelsOfTheirOwnAreLeftAlone(t *testing.T) {
 		{Members: []ti.Member{ti.Dir("usr", 0o755), ti.File("usr/a", 0o644, "a"), ti.File("usr/b", 0o644, "b").With("security.selinux", own)}},
 		{Members: []ti.Member{ti.Dir("usr", 0o755), ti.Dir("usr/d", 0o755).With("security.selinux", own), ti.File("usr/d/c", 0o644, "c")}},
 	}
+	hiding := ti.Layer{Members: []ti.Member{ti.Dir("usr", 0o755)}}
+	for _, name := range []string{"usr/e", "usr/f", "usr/g", "usr/h"} {
+		labelled[1].Members = append(labelled[1].Members, ti.File(name, 0o644, name))
+		hiding.Members = append(hiding.Members, ti.Whiteout(name))
+	}
 	plain, plainDir := newRepo(t, modeHere())
 	dir := t.TempDir()
 	w := ti.Image{Layers: append(slices.Clone(labelled), unlabelledLayers()[0])}.Write(t, dir, "plain")
 	without := mustPull(t, plain, w.Ref, container.ImporterOptions{}).MergeCommit
 	before := oracle.Refs(t, plainDir)
-	w = ti.Image{Layers: append(append([]ti.Layer{policyLayer(smallPolicy)}, labelled...), unlabelledLayers()[0])}.Write(t, dir, "policy")
+	w = ti.Image{Layers: append(append([]ti.Layer{policyLayer(smallPolicy)}, labelled...), unlabelledLayers()[0], hiding)}.Write(t, dir, "policy")
 	fresh, freshDir := newRepo(t, modeHere())
 	for n, repo := range []*ostree.Repo{fresh, plain} { // the layers come with the image, or were there
 		state := mustPull(t, repo, w.Ref, container.ImporterOptions{})
@@ -211,6 +216,10 @@ func TestLayersWithLabelsOfTheirOwnAreLeftAlone(t *testing.T) {
 		_, marked, err := readMetadata(t, repo, ref)
 		require.NoError(t, err)
 		assert.True(t, marked, "the layer without labels has some now")
+		if repo == fresh {
+			files := listedFiles(append(layerListings(t, repoDir, w), oracle.List(t, repoDir, state.MergeCommit))...)
+			assert.ElementsMatch(t, keys(files), contentObjects(t, repoDir), "objects of a layer that was left alone after all")
+		}
 	}
 	again, _, err := pull(t, plain, ti.Image{Layers: append(slices.Clone(labelled), unlabelledLayers()[0]), Labels: map[string]string{"v": "2"}}.Write(t, dir, "plain").Ref, container.ImporterOptions{})
 	require.NoError(t, err)
