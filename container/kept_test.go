@@ -260,6 +260,11 @@ func TestDamagedKeptBlobs(t *testing.T) {
 		data[len(data)/2] ^= 1
 		require.NoError(t, os.WriteFile(path, data, 0o600))
 	}
+	fifo := func(path string) {
+		t.Helper()
+		require.NoError(t, os.Remove(path))
+		require.NoError(t, unix.Mkfifo(path, 0o600))
+	}
 	layer := w.Manifest.Layers[1].Digest
 	for name, tc := range map[string]struct {
 		blob   digest.Digest
@@ -268,7 +273,8 @@ func TestDamagedKeptBlobs(t *testing.T) {
 		"manifest": {w.Digest(), rot}, "config": {w.Manifest.Config.Digest, rot}, "layer": {layer, rot},
 		"layer cut short": {layer, func(path string) { require.NoError(t, os.Truncate(path, 10)) }},
 		"layer lost":      {layer, func(path string) { require.NoError(t, os.Remove(path)) }},
-		"no file":         {layer, func(path string) { require.NoError(t, os.Remove(path)); require.NoError(t, os.Mkdir(path, 0o700)) }},
+		"FIFO":            {w.Digest(), fifo}, "layer is a FIFO": {layer, fifo},
+		"no file": {layer, func(path string) { require.NoError(t, os.Remove(path)); require.NoError(t, os.Mkdir(path, 0o700)) }},
 	} {
 		path := kept(repoDir, tc.blob)
 		tc.damage(path)

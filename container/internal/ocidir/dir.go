@@ -243,17 +243,25 @@ func (d *Dir) Has(desc ocispec.Descriptor) bool {
 	return unix.Fstatat(d.blobs, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == desc.Size
 }
 
-// Open opens a blob for reading; its content is not compared with its digest.
+// Open opens a blob for reading; its content is not compared with its digest. What is no file is ErrDamaged.
 func (d *Dir) Open(dgst digest.Digest) (*os.File, error) {
 	name, err := BlobName(dgst)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Openat(d.blobs, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	fd, err := unix.Openat(d.blobs, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // a FIFO would block
 	if err != nil {
 		return nil, &os.PathError{Op: "open blob", Path: dgst.String(), Err: err}
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	f := os.NewFile(uintptr(fd), name)
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%w: blob %s is no regular file", ErrDamaged, dgst)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // ReadDocument returns a blob of at most 4 MiB whose digest has been compared.
