@@ -46,6 +46,13 @@ func openKept(repo *ostree.Repo) (*ocidir.Dir, error) {
 	} else if err != nil {
 		return nil, keptError(repo, err)
 	}
+	// One with an index is somebody's image, to which a link may lead: a prune would empty it.
+	if _, err := os.Lstat(filepath.Join(keptPath(repo), ocispec.ImageIndexFile)); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = fmt.Errorf("%w: it has an %s", ocidir.ErrNotLayout, ocispec.ImageIndexFile)
+		}
+		return nil, keptError(repo, errors.Join(err, dir.Close()))
+	}
 	return dir, nil
 }
 
