@@ -475,7 +475,7 @@ func TestBadKilled(t *testing.T) {
 	want, _ := oracle.Merge(nil, trees(t, rulesHere(), layers)...)
 	self, err := os.Executable()
 	require.NoError(t, err)
-	rounds := 6
+	rounds, temp := 6, t.TempDir()
 	if testing.Short() {
 		rounds = 3
 	}
@@ -483,7 +483,7 @@ func TestBadKilled(t *testing.T) {
 		repo, repoDir := newRepo(t, []ostree.Mode{modeHere(), ostree.ModeArchive}[round%2])
 		for _, after := range []time.Duration{20, 60, 110, 170, 240, 330} {
 			child := exec.Command(self, "-test.run=^TestKillHelper$")
-			child.Env = append(os.Environ(), "KILL_REPO="+repoDir, "KILL_REF="+w.Ref)
+			child.Env = append(os.Environ(), "TMPDIR="+temp, "KILL_REPO="+repoDir, "KILL_REF="+w.Ref)
 			require.NoError(t, child.Start())
 			time.Sleep((after + time.Duration(7*round)) * time.Millisecond)
 			_ = child.Process.Kill() // it may be done
