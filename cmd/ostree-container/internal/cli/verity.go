@@ -21,7 +21,8 @@ system must have the feature (mkfs.ext4 -O verity, tune2fs -O verity, btrfs), an
 What has it is left alone: the command may be given again, after an interruption and for new
 objects. Those get it by themselves only where "ex-integrity.fsverity" is "yes" or "maybe" in the
 repository's config ("ostree config set"; libostree then writes all objects, which takes longer),
-or, if that is not set, "ex-integrity.composefs". Otherwise pulls write objects without it, whatever the mark on the file "config" says.`,
+or, if that is not set, "ex-integrity.composefs". Otherwise pulls write objects without it, whatever
+the mark on the file "config" says.`,
 		Example: `  # How many have none?
   ostree-container provisional-repair ensure-verity --dry-run --repo /ostree/repo
 
