@@ -129,8 +129,15 @@ func TestEnsureVerityOfEveryObject(t *testing.T) {
 		key, value string
 		lasting    bool
 	}{{"core.tombstone-commits", "false", false}, {"ex-integrity.composefs", "true", true}, {"ex-integrity.fsverity", "no", false}, {"ex-integrity.fsverity", "maybe", true}} {
+		before, err := os.ReadFile(filepath.Join(emptyDir, "config"))
+		require.NoError(t, err)
 		ti.Run(t, "ostree", "--repo="+emptyDir, "config", "set", tc.key, tc.value)
 		empty, err := ostree.OpenRepo(t.Context(), emptyDir)
+		if err != nil && tc.key == "ex-integrity.composefs" { // trixie's libostree refuses such a repository
+			require.ErrorContains(t, err, "composefs required, but libostree compiled without support")
+			require.NoError(t, os.WriteFile(filepath.Join(emptyDir, "config"), before, 0o644))
+			continue
+		}
 		require.NoError(t, err)
 		none := func(int) (bool, error) { return false, fsverity.ErrUnsupported }
 		got, err = container.EnsureVerityWith(t.Context(), empty, &container.VerityOptions{DryRun: true}, enable, none)

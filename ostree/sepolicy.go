@@ -8,11 +8,15 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"unsafe"
 )
 
-// SePolicy is the SELinux policy of a file system tree, as far as labelling goes. libselinux keeps
-// its state per process: use one at a time, from one goroutine.
+// sePolicyMu is held while a policy is loaded: libselinux finds the files by a root directory that is the whole process's.
+var sePolicyMu sync.Mutex
+
+// SePolicy is the SELinux policy of a file system tree, as far as labelling goes. Several may be open, but each is for one
+// goroutine at a time.
 type SePolicy struct {
 	h    handle
 	repo *Repo
@@ -46,6 +50,8 @@ func NewSePolicy(ctx context.Context, path string) (*SePolicy, error) {
 	}
 	p := &SePolicy{}
 	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		sePolicyMu.Lock()
+		defer sePolicyMu.Unlock()
 		s := C.ostree_sepolicy_new(f, c, e)
 		if s == nil {
 			return 0
@@ -66,6 +72,8 @@ func NewSePolicy(ctx context.Context, path string) (*SePolicy, error) {
 func NewSePolicyAt(ctx context.Context, dirfd int) (*SePolicy, error) {
 	p := &SePolicy{}
 	err := call(ctx, "load SELinux policy", func(c *C.GCancellable, e **C.GError) C.gboolean {
+		sePolicyMu.Lock()
+		defer sePolicyMu.Unlock()
 		s := C.ostree_sepolicy_new_at(C.int(dirfd), c, e)
 		if s == nil {
 			return 0
@@ -93,6 +101,8 @@ func NewSePolicyFromCommit(ctx context.Context, repo *Repo, rev string) (*SePoli
 	}
 	p := &SePolicy{repo: repo}
 	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		sePolicyMu.Lock()
+		defer sePolicyMu.Unlock()
 		s := C.ostree_sepolicy_new_from_commit(repo.c(), crev, c, e)
 		if s == nil {
 			return 0

@@ -2,9 +2,11 @@ package ostree_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,6 +22,32 @@ var policyTree = map[string]string{
 	"usr/etc/selinux/targeted/policy/policy.33": "policy",
 	"usr/etc/selinux/targeted/contexts/files/file_contexts": "/.*\tsystem_u:object_r:default_t:s0\n" +
 		"/usr/bin/.*\t--\tsystem_u:object_r:bin_t:s0\n/usr/secret\t<<none>>\n/dev/.*\t-c\tsystem_u:object_r:device_t:s0\n",
+}
+
+// Policies that are loaded at once are each their own.
+func TestSePoliciesAtOnce(t *testing.T) {
+	ctx := t.Context()
+	var wg sync.WaitGroup
+	for _, typ := range []string{"one_t", "two_t", "three_t"} {
+		tree := maps.Clone(policyTree)
+		tree["usr/etc/selinux/targeted/contexts/files/file_contexts"] = "/.*\tsystem_u:object_r:" + typ + ":s0\n"
+		dir := writeTree(t, tree)
+		wg.Go(func() {
+			for range 200 {
+				p, err := ostree.NewSePolicy(ctx, dir)
+				if !assert.NoError(t, err) || p.Name() == "" { // a libostree without SELinux
+					return
+				}
+				got, err := p.Label(ctx, "/usr/x", 0o100644)
+				assert.NoError(t, err)
+				assert.NoError(t, p.Close())
+				if !assert.Equal(t, "system_u:object_r:"+typ+":s0", got) {
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func TestSePolicy(t *testing.T) {
