@@ -12,7 +12,7 @@ import (
 // locked, nor can anybody remove anything from it.
 func share(ctx context.Context, repo *ostree.Repo) (unlock func() error, err error) {
 	if repo.IsWritable(ctx) != nil {
-		return func() error { return nil }, nil
+		return func() error { return nil }, nil //nolint:nilerr // see above
 	}
 	lock, err := repo.Lock(ctx, ostree.LockShared)
 	if err != nil {

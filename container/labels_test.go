@@ -330,9 +330,10 @@ func TestRelabellingAtOnce(t *testing.T) {
 		t.Parallel()
 		repo, repoDir := newRepo(t, modeHere())
 		failed := make(chan error, 3)
+		policy := policyFile(t)
 		for _, w := range []*ti.Written{one, two, none} {
 			go func() {
-				_, _, err := pull(t, repo, w.Ref, container.ImporterOptions{})
+				_, err := pullContext(t.Context(), policy, repo, w.Ref)
 				failed <- err
 			}()
 		}
