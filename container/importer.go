@@ -252,6 +252,11 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 	if err := i.keepDocuments(ctx); err != nil {
 		return nil, err
 	}
+	if len(i.relabelledLayers) > 0 { // refs are set in any order, and an image that is there is not looked at again: it comes last
+		if err := store.Publish(ctx, refs); err != nil {
+			return nil, err
+		}
+	}
 	state.BaseCommit = p.Layers[0].Commit
 	if !i.opts.NoImgref {
 		refs[i.name] = merge
