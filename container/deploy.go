@@ -180,9 +180,7 @@ func CleanupSysroot(ctx context.Context, sysroot *ostree.Sysroot, logger *slog.L
 // pruneAfterDeploy is the second half of ostree_sysroot_cleanup, which would print to standard output what it freed. The deployment
 // is written by then: that the repository is busy does not make it fail.
 func pruneAfterDeploy(ctx context.Context, sysroot *ostree.Sysroot, logger *slog.Logger) error {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
+	logger = orSilent(logger)
 	repo, err := sysroot.Repo() // the sysroot closes it
 	if err != nil {
 		return err

@@ -124,9 +124,7 @@ type imageBuilder struct {
 // newImageBuilder checks all that can be known before the first file is read, so that nothing is written if it cannot be done.
 func newImageBuilder(ctx context.Context, repo *ostree.Repo, rev string, dest imageref.ImageReference, opts *EncapsulateOptions) (*imageBuilder, error) {
 	b := &imageBuilder{opts: *opts}
-	if b.opts.Logger == nil {
-		b.opts.Logger = slog.New(slog.DiscardHandler)
-	}
+	b.opts.Logger = orSilent(b.opts.Logger)
 	if b.opts.Jobs <= 0 {
 		b.opts.Jobs = runtime.GOMAXPROCS(0)
 	}

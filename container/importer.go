@@ -88,9 +88,7 @@ func NewImporter(repo *ostree.Repo, ref imageref.OSTreeImageReference, opts *Imp
 	if opts.Target != nil {
 		i.target = opts.Target.ImgRef
 	}
-	if i.opts.Logger == nil {
-		i.opts.Logger = slog.New(slog.DiscardHandler)
-	}
+	i.opts.Logger = orSilent(i.opts.Logger)
 	if i.opts.Jobs <= 0 {
 		i.opts.Jobs = defaultJobs
 	}

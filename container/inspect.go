@@ -91,10 +91,7 @@ func storedLayers(state *LayeredImageState) ([]LayerState, error) {
 
 // lookUp fills in what a repository has.
 func (in *Inspection) lookUp(ctx context.Context, repo *ostree.Repo, ref imageref.ImageReference, logger *slog.Logger) error {
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	i := &Importer{repo: repo, opts: ImporterOptions{Logger: logger}} // only to look
+	i := &Importer{repo: repo, opts: ImporterOptions{Logger: orSilent(logger)}} // only to look
 	if err := i.findLayers(ctx, in.Layers); err != nil {
 		return err
 	}

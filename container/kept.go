@@ -67,13 +67,6 @@ func readKept(repo *ostree.Repo, logger *slog.Logger) (*ocidir.Dir, error) {
 	return dir, err
 }
 
-func orSilent(logger *slog.Logger) *slog.Logger {
-	if logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return logger
-}
-
 // damagedKept is returned for an image of whose kept blobs one is lost, damaged or cannot be read.
 type damagedKept struct {
 	blob digest.Digest

@@ -75,7 +75,6 @@ type labeler struct {
 	importer *Importer
 	store    *objstore.Store
 	policy   *ostree.SePolicy // nil: no labels
-	policyMu sync.Mutex
 	layers   map[string]*layerTree
 	metas    map[metaKey]labelledMeta
 	done     map[*layerTree]bool // their labels are those of policy
@@ -258,8 +257,6 @@ func (b *labeler) label(ctx context.Context, path string, mode uint32) (string, 
 	if b.policy == nil {
 		return "", nil
 	}
-	b.policyMu.Lock()
-	defer b.policyMu.Unlock()
 	return b.policy.Label(ctx, path, mode)
 }
 

@@ -98,7 +98,7 @@ func (i *Importer) merge(ctx context.Context, store *objstore.Store, p *Prepared
 	} else if err := addMountPoint(ctx, store, t, labels); err != nil {
 		return "", err
 	}
-	if err := i.labelRest(ctx, store, t, p, labels); err != nil {
+	if err := i.labelRest(ctx, store, t, p, base, labels); err != nil {
 		return "", err
 	}
 	c, err := i.mergeCommit(ctx, p)
@@ -142,14 +142,10 @@ func (i *Importer) stack(ctx context.Context, p *PreparedImport, layers map[stri
 	return t, nil
 }
 
-// labelRest labels what the layers' own labels leave.
-func (i *Importer) labelRest(ctx context.Context, store *objstore.Store, t *union.Tree, p *PreparedImport, labels *labeler) error {
+// labelRest labels what the layers' own labels leave. base is the base commit, empty if there is none.
+func (i *Importer) labelRest(ctx context.Context, store *objstore.Store, t *union.Tree, p *PreparedImport, base string, labels *labeler) error {
 	if labels.all() {
 		return nil
-	}
-	base := ""
-	if p.Layers[0].Kind == LayerCommit {
-		base = p.Layers[0].Commit
 	}
 	if !slices.ContainsFunc(p.Layers, func(l LayerState) bool { return l.Kind == LayerDerived }) {
 		// Then only a base that was committed without its own policy needs labels.
@@ -157,7 +153,11 @@ func (i *Importer) labelRest(ctx context.Context, store *objstore.Store, t *unio
 			return err
 		}
 	}
-	return i.relabel(ctx, store, t, base)
+	var merged *ostree.SePolicy
+	if labels != nil {
+		merged = labels.policy
+	}
+	return i.relabel(ctx, store, t, base, merged)
 }
 
 // relabelled writes the commits of layers that have other labels now, which take the place of the others in p.

@@ -18,8 +18,8 @@ import (
 )
 
 // relabel gives every file and directory of the merged tree the label of the merged policy. Where the policy is that of the base,
-// what the layers left alone is not looked at. base is the base commit, empty if there is none.
-func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.Tree, base string) (err error) {
+// what the layers left alone is not looked at. base is the base commit, empty if there is none, and merged the merged policy if it is loaded, else nil.
+func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.Tree, base string, merged *ostree.SePolicy) (err error) {
 	dir, err := t.Lookup(ctx, selinuxDir)
 	if err != nil || dir == nil {
 		return err
@@ -27,7 +27,9 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 	r := &relabeler{importer: i, store: store, tree: t, metas: map[metaKey]object.Checksum{}}
 	policy, err := i.basePolicy(ctx, r, dir, base)
 	if err == nil && policy == nil && r.base == nil {
-		policy, _, err = i.mergedPolicy(ctx, store, t, dir)
+		if policy = merged; policy == nil {
+			policy, _, err = i.mergedPolicy(ctx, store, t, dir)
+		}
 	}
 	if err != nil {
 		return err
@@ -35,7 +37,9 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 	if policy == nil {
 		return nil
 	}
-	defer func() { err = errors.Join(err, policy.Close()) }()
+	if policy != merged {
+		defer func() { err = errors.Join(err, policy.Close()) }()
+	}
 	done := i.progress.phase(PhaseRelabel)
 	r.policy = policy
 	root := t.Root()
@@ -139,7 +143,6 @@ type relabeler struct {
 	tree     *union.Tree
 	base     *union.Tree // nil: look at everything
 	policy   *ostree.SePolicy
-	policyMu sync.Mutex
 	metas    map[metaKey]object.Checksum
 }
 
@@ -202,8 +205,6 @@ func (r *relabeler) files(ctx context.Context, path string, d *union.Dir, lower 
 			}
 			g.Go(func() error {
 				now, err := r.store.Relabel(groupCtx, sum, func(mode uint32) (string, error) {
-					r.policyMu.Lock()
-					defer r.policyMu.Unlock()
 					return r.policy.Label(groupCtx, path+"/"+name, mode)
 				})
 				if err != nil {

@@ -15,11 +15,12 @@ import (
 // sePolicyMu is held while a policy is loaded: libselinux finds the files by a root directory that is the whole process's.
 var sePolicyMu sync.Mutex
 
-// SePolicy is the SELinux policy of a file system tree, as far as labelling goes. Several may be open, but each is for one
-// goroutine at a time.
+// SePolicy is the SELinux policy of a file system tree, as far as labelling goes. Several may be open, and each used by several
+// goroutines, of which one at a time gets its label.
 type SePolicy struct {
-	h    handle
-	repo *Repo
+	h       handle
+	repo    *Repo
+	labelMu sync.Mutex
 }
 
 func (p *SePolicy) handle() *handle {
@@ -178,6 +179,8 @@ func (p *SePolicy) Label(ctx context.Context, path string, mode uint32) (string,
 		return "", fmt.Errorf("%s: %w", op, a.err)
 	}
 	var out *C.char
+	p.labelMu.Lock()
+	defer p.labelMu.Unlock()
 	err := callFast(ctx, op, func(e **C.GError) C.gboolean {
 		return C.ostree_sepolicy_get_label(p.c(), cpath, C.guint32(mode), &out, nil, e)
 	}, p.handle())

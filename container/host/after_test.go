@@ -13,6 +13,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/container/host"
+	"github.com/ostree-container/ostree-container/container/imageref"
 	ti "github.com/ostree-container/ostree-container/container/internal/testimage"
 	"github.com/ostree-container/ostree-container/ostree"
 )
@@ -113,17 +114,24 @@ func TestConflictingOptions(t *testing.T) {
 	assert.Len(t, s.Deployments(), 1)
 }
 
-// Deployments of two stateroots with one kernel change places: the boot loader's entries still lead to deployments.
-func TestStaterootsChangePlaces(t *testing.T) {
-	t.Parallel()
+// twoStateroots returns a system with deployments of one image, whose name is returned, in the stateroots other and os, in this order.
+func twoStateroots(t *testing.T) (*system, imageref.OSTreeImageReference) {
+	t.Helper()
 	s := newSystem(t)
-	ctx := t.Context()
 	ti.Run(t, "ostree", "admin", "os-init", "--sysroot="+s.dir, "other")
 	ref := s.write("1", "a")
 	s.deploy(ref)
 	opts := s.options()
-	_, err := container.Deploy(ctx, s.Sysroot, "other", ref, &opts)
+	_, err := container.Deploy(t.Context(), s.Sysroot, "other", ref, &opts)
 	require.NoError(t, err)
+	return s, ref
+}
+
+// Deployments of two stateroots with one kernel change places: the boot loader's entries still lead to deployments.
+func TestStaterootsChangePlaces(t *testing.T) {
+	t.Parallel()
+	s, _ := twoStateroots(t)
+	ctx := t.Context()
 	for _, want := range []string{"os", "other", "os"} {
 		_, err := host.SetDefault(ctx, s.Sysroot, 1, nil)
 		require.NoError(t, err)
@@ -150,16 +158,10 @@ func TestStaterootsChangePlaces(t *testing.T) {
 // An old libostree writes the order twice. Where it fails in between, that is said, and what is pinned is still there.
 func TestStaterootsChangePlacesHalfway(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t)
+	s, ref := twoStateroots(t)
 	ctx := t.Context()
-	ti.Run(t, "ostree", "admin", "os-init", "--sysroot="+s.dir, "other")
-	ref := s.write("1", "a")
 	s.deploy(ref)
-	opts := s.options()
-	_, err := container.Deploy(ctx, s.Sysroot, "other", ref, &opts)
-	require.NoError(t, err)
-	s.deploy(ref)
-	_, err = host.SetPinned(ctx, s.Sysroot, []int{2}, ostree.Pinned, nil)
+	_, err := host.SetPinned(ctx, s.Sysroot, []int{2}, ostree.Pinned, nil)
 	require.NoError(t, err)
 	old := !ostree.AtLeast(2024, 6)
 	unmount := func() {}

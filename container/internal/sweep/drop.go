@@ -80,7 +80,10 @@ func only(gone, stays map[object.Checksum]kinds) []id {
 }
 
 func (s *sweeper) drop(ctx context.Context, list []id, archive bool) error {
-	names := map[kinds]string{commit: ".commit", dirTree: ".dirtree", dirMeta: ".dirmeta", file: ".file"}
+	names := map[kinds]string{}
+	for ending, kind := range endings {
+		names[kind] = "." + ending
+	}
 	if archive {
 		names[file] = ".filez"
 	}
