@@ -268,6 +268,18 @@ func ballast(t testing.TB, at string, leave int64) (remove func()) {
 	return func() { require.NoError(t, os.Remove(path)) }
 }
 
+// noRoomTaken waits until what a failed pull wrote is free again: a child that a parallel test has forked holds every descriptor
+// until its exec.
+func noRoomTaken(t testing.TB, at string, free int64) {
+	t.Helper()
+	var st unix.Statfs_t
+	assert.Eventually(t, func() bool {
+		require.NoError(t, unix.Statfs(at, &st))
+		taken := free - int64(st.Bavail)*st.Bsize
+		return taken < 64<<10
+	}, 10*time.Second, 10*time.Millisecond, "a failed pull takes no room")
+}
+
 // A full disk: a clear error with numbers, finished layers stay, nothing else does, and with room the pull completes.
 func TestFullDisk(t *testing.T) {
 	small := plainLayers("small", 1, 10, 0)[0]
@@ -327,15 +339,10 @@ func TestFullDisk(t *testing.T) {
 			assert.NotContains(t, refs, imageRefOf(t, w.Ref))
 			oracle.Fsck(t, repoDir)
 			assert.Empty(t, leftovers(t, repoDir))
-			var before, after unix.Statfs_t
-			require.NoError(t, unix.Statfs(at, &before))
+			noRoomTaken(t, at, tc.leave)
 			_, _, err = pull(t, repo, w.Ref, container.ImporterOptions{Jobs: 1})
 			require.Error(t, err, "again, with the same end")
-			assert.Eventually(t, func() bool { // a child that a parallel test has forked holds every descriptor until its exec
-				require.NoError(t, unix.Statfs(at, &after))
-				taken := int64(before.Bavail)*before.Bsize - int64(after.Bavail)*after.Bsize
-				return taken < 1<<20 && -taken < 1<<20
-			}, 10*time.Second, 10*time.Millisecond, "a failed pull takes no room")
+			noRoomTaken(t, at, tc.leave)
 			remove()
 			if tc.mkfs != nil { // no room to be made: the tests ends here
 				return
