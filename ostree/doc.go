@@ -13,8 +13,8 @@
 // # Threads
 //
 // Each type says what may be called at once. In short: reading a Repo, and writing objects and refs inside one open
-// Transaction, is safe from several goroutines; Begin, Commit and Abort, a Sysroot, a MutableTree and
-// an SePolicy are for one goroutine at a time.
+// Transaction, and asking an SePolicy, is safe from several goroutines; Begin, Commit and Abort, a Sysroot and
+// a MutableTree are for one goroutine at a time.
 //
 // # Context
 //

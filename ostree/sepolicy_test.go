@@ -2,11 +2,13 @@ package ostree_test
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -48,6 +50,76 @@ func TestSePoliciesAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// policyWith is a policy that gives the files below /usr/dN the type fileN_t, and directories of that name dirN_t.
+func policyWith(dirs int) map[string]string {
+	var contexts strings.Builder
+	contexts.WriteString("/.*\tsystem_u:object_r:default_t:s0\n")
+	for n := range dirs {
+		fmt.Fprintf(&contexts, "/usr/[a-z]+%d(/.*)?\t--\tsystem_u:object_r:file%d_t:s0\n/usr/(lib|d)%d(/.*)?\t-d\tsystem_u:object_r:dir%d_t:s0\n", n, n, n, n)
+	}
+	tree := maps.Clone(policyTree)
+	tree["usr/etc/selinux/targeted/contexts/files/file_contexts"] = contexts.String()
+	return tree
+}
+
+// One policy answers several goroutines at once, from the first question on: libselinux compiles its expressions when it first needs them.
+func TestLabelsAtOnce(t *testing.T) {
+	ctx := t.Context()
+	const dirs = 100
+	dir := writeTree(t, policyWith(dirs))
+	for range 20 {
+		p, err := ostree.NewSePolicy(ctx, dir)
+		require.NoError(t, err)
+		need(t, "libostree with SELinux", p.Name() != "")
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for n := range dirs {
+					for _, c := range []struct {
+						path string
+						mode uint32
+						typ  string
+					}{
+						{fmt.Sprintf("/usr/d%d/x", n), 0o100644, fmt.Sprintf("file%d_t", n)},
+						{fmt.Sprintf("/usr/d%d", n), 0o40755, fmt.Sprintf("dir%d_t", n)},
+						{fmt.Sprintf("/usr/d%d/x", n), 0o120777, "default_t"},
+					} {
+						got, err := p.Label(ctx, c.path, c.mode)
+						assert.NoError(t, err)
+						if !assert.Equal(t, "system_u:object_r:"+c.typ+":s0", got, c.path) {
+							return
+						}
+					}
+				}
+			})
+		}
+		wg.Wait()
+		require.NoError(t, p.Close())
+	}
+}
+
+// With -cpu 1,2 it shows what asking at once is worth.
+func BenchmarkLabel(b *testing.B) {
+	const dirs = 1500
+	p, err := ostree.NewSePolicy(b.Context(), writeTree(b, policyWith(dirs)))
+	require.NoError(b, err)
+	defer p.Close()
+	if p.Name() == "" {
+		b.Skip("a libostree without SELinux")
+	}
+	var next atomic.Int64
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			path := fmt.Sprintf("/usr/d%d/x", next.Add(1)%dirs)
+			if _, err := p.Label(b.Context(), path, 0o100644); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
 }
 
 func TestSePolicy(t *testing.T) {
