@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/gvariant"
@@ -62,7 +63,7 @@ func CommitRootfs(ctx context.Context, repo *ostree.Repo, path string, opts *Roo
 			err = fmt.Errorf("commit %s: %w", path, err)
 		}
 	}()
-	dir, err := os.Open(path)
+	dir, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO would block
 	if err != nil {
 		return "", err
 	}

@@ -62,7 +62,7 @@ func ParseDecryptionKey(s string) (DecryptionKey, error) {
 	case "pass":
 		k.Passphrase = value
 	case "file":
-		return from(os.Open(value))
+		return from(openGiven(value))
 	case "fd":
 		fd, err := strconv.ParseUint(value, 10, 31)
 		if err != nil {
@@ -75,7 +75,7 @@ func ParseDecryptionKey(s string) (DecryptionKey, error) {
 
 // load reads the file and finds out what it is.
 func (k DecryptionKey) load() (data []byte, certificate bool, err error) {
-	f, err := os.Open(k.File)
+	f, err := openGiven(k.File)
 	if err != nil {
 		return nil, false, errors.Unwrap(err) // the caller names the file
 	}

@@ -227,8 +227,9 @@ func (o *Options) ostreeAuthFile() (string, error) {
 	return "", nil
 }
 
+// readable checks a file that containers/image opens, which does not look what it is.
 func readable(path string) error {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,9 @@ func requirementType(r signature.PolicyRequirement) string {
 // policyPath finds the policy file, in the order of ostree-rs-ext.
 func (o *Options) policyPath() (string, error) {
 	if o.PolicyPath != "" {
+		if err := readable(o.PolicyPath); err != nil && !errors.Is(err, fs.ErrNotExist) { // that has an error of its own
+			return "", fmt.Errorf("policy: %w", err)
+		}
 		return o.PolicyPath, nil
 	}
 	var candidates []string

@@ -134,6 +134,9 @@ func Push(ctx context.Context, ociDir string, dest imageref.ImageReference, opts
 	if err != nil {
 		return fail(err, 0)
 	}
+	if err := checkLayout(dest); err != nil { // what is there already
+		return fail(err, 0)
+	}
 	if p.src, err = layout.NewReference(ociDir, ""); err != nil {
 		return fail(err, 0)
 	}

@@ -29,7 +29,7 @@ func LoadMetadata(ctx context.Context, repo *ostree.Repo, typ ostree.ObjectType,
 
 // readMetadata reads a file of repo, named from the directory at, into buf, or a larger buffer in its place.
 func readMetadata(repo *ostree.Repo, at int, name string, buf []byte) (_ []byte, err error) {
-	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: repo.Path() + ": " + name, Err: err}
 	}

@@ -172,7 +172,7 @@ const maxTree = 128 << 20
 func (m *marker) read(sum object.Checksum) ([]byte, error) {
 	hex := sum.String()
 	name := hex[:2] + "/" + hex[2:] + ".dirtree"
-	fd, err := unix.Openat(m.objects, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	fd, err := unix.Openat(m.objects, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: "objects/" + name, Err: err}
 	}
