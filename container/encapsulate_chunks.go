@@ -243,6 +243,6 @@ func writeLayer(ctx context.Context, dir *ocidir.Dir, pool *compress.Pool, fill 
 		return l, err
 	}
 	l.diffID = digest.NewDigestFromBytes(digest.SHA256, diffID.Sum(nil))
-	l.desc, err = blob.Commit(pool.Format().MediaType())
+	l.desc, err = blob.Commit(ctx, pool.Format().MediaType())
 	return l, err
 }

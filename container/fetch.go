@@ -230,7 +230,7 @@ func (f *fetcher) once(ctx context.Context, l *LayerState, opts *layer.Options) 
 	if got := digest.NewDigestFromEncoded(digest.SHA256, object.Checksum(hash.Sum()).String()); l.DiffID != "" && got != l.DiffID {
 		return "", fmt.Errorf("%w: the config says %s, the layer has %s", ErrDiffID, l.DiffID, got)
 	}
-	if err := kept.commit(); err != nil {
+	if err := kept.commit(ctx); err != nil {
 		return "", err
 	}
 	if c == nil { // the commit of an ostree base, see finishBase

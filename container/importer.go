@@ -367,7 +367,7 @@ func (i *Importer) collect(ctx context.Context, state *LayeredImageState) {
 			return 0, fmt.Errorf("lock repository %s: %w", i.repo.Path(), err)
 		}
 		defer func() { err = errors.Join(err, lock.Unlock()) }()
-		gone, err := gcImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: keep})
+		gone, err := gcImageLayers(waiting, i.repo, &PruneOptions{KeepCommits: keep, Logger: i.opts.Logger})
 		return len(gone.layers), err
 	}()
 	if err != nil {

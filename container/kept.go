@@ -9,7 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -30,30 +30,66 @@ const keptDir = "extensions/ostree-container/kept"
 // mediaTypeDockerManifest is what docker calls its manifests.
 const mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 
-func keptPath(repo *ostree.Repo) string {
-	return fmt.Sprintf("/proc/self/fd/%d/%s", repo.FD(), keptDir)
-}
-
 // openKept opens the blobs that a repository keeps, nil if it has none. Who reads or writes them holds the shared lock of the repository,
 // who removes some the exclusive one.
-func openKept(repo *ostree.Repo) (*ocidir.Dir, error) {
-	dir, err := ocidir.Open(keptPath(repo), keptOptions)
+func openKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
+	parent, err := keptParent(repo, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, keptError(repo, err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(parent)) }()
+	dir, err := ocidir.Open(path.Base(keptDir), keptOptions(parent))
 	if errors.Is(err, ocidir.ErrNotLayout) { // but for what its marker says, which a crash may have lost
-		dir, err = ocidir.Create(keptPath(repo), keptOptions)
+		dir, err = ocidir.Create(path.Base(keptDir), keptOptions(parent))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
 		return nil, keptError(repo, err)
 	}
-	// One with an index is somebody's image, to which a link may lead: a prune would empty it.
-	if _, err := os.Lstat(filepath.Join(keptPath(repo), ocispec.ImageIndexFile)); !errors.Is(err, fs.ErrNotExist) {
+	// One with an index is somebody's image: a prune would empty it.
+	if has, err := dir.HasIndex(); has || err != nil {
 		if err == nil {
 			err = fmt.Errorf("%w: it has an %s", ocidir.ErrNotLayout, ocispec.ImageIndexFile)
 		}
 		return nil, keptError(repo, errors.Join(err, dir.Close()))
 	}
 	return dir, nil
+}
+
+// keptParent opens the directory that keptDir is in, and makes it if that is asked for. A link on the way is not followed: it may lead out of
+// the repository, and blobs are written and removed below.
+func keptParent(repo *ostree.Repo, create bool) (_ int, err error) {
+	at := repo.FD()
+	for name := range strings.SplitSeq(path.Dir(keptDir), "/") {
+		if create {
+			if err := unix.Mkdirat(at, name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+				return -1, errors.Join(&os.PathError{Op: "mkdir", Path: name, Err: err}, closeUnless(at, repo))
+			}
+		}
+		sub, err := unix.Openat(at, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			err = &os.PathError{Op: "open", Path: name, Err: err}
+		}
+		if errors.Is(err, unix.ENOTDIR) {
+			err = fmt.Errorf("%w, and a link is not followed: %w", ocidir.ErrNotLayout, err)
+		}
+		if err := errors.Join(err, closeUnless(at, repo)); err != nil {
+			return -1, err
+		}
+		at = sub
+	}
+	return at, nil
+}
+
+// closeUnless closes a descriptor that is not the repository's.
+func closeUnless(fd int, repo *ostree.Repo) error {
+	if fd == repo.FD() {
+		return nil
+	}
+	return unix.Close(fd)
 }
 
 // readKept is openKept for who can do without them: who may read the repository and not these, or cannot tell what they are, has none, and
@@ -83,16 +119,18 @@ func (d *damagedKept) Unwrap() error { return d.err }
 
 var errLost = errors.New("it is missing or has another size")
 
-var keptOptions = &ocidir.Options{Private: true, Durable: true}
+func keptOptions(parent int) *ocidir.Options {
+	return &ocidir.Options{Private: true, Durable: true, Below: parent}
+}
 
 // createKept is openKept, and makes the directory if it is missing.
-func createKept(repo *ostree.Repo) (*ocidir.Dir, error) {
-	path := keptPath(repo)
-	err := os.MkdirAll(filepath.Dir(path), 0o700)
+func createKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
+	parent, err := keptParent(repo, true)
 	if err != nil {
 		return nil, keptError(repo, err)
 	}
-	dir, err := ocidir.Create(path, keptOptions)
+	defer func() { err = errors.Join(err, unix.Close(parent)) }()
+	dir, err := ocidir.Create(path.Base(keptDir), keptOptions(parent))
 	if err != nil {
 		return nil, keptError(repo, err)
 	}

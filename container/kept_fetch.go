@@ -59,14 +59,14 @@ func (k *keptBlob) Write(p []byte) (int, error) {
 }
 
 // commit gives a blob that was read to its end its name, if it has the digest that it should.
-func (k *keptBlob) commit() error {
+func (k *keptBlob) commit(ctx context.Context) error {
 	if k.file == nil {
 		return nil
 	}
 	if got := k.file.Digest(); got != k.want.BlobDigest {
 		return &registry.DigestError{What: "blob", Want: k.want.BlobDigest, Got: got}
 	}
-	if _, err := k.file.Commit(""); err != nil {
+	if _, err := k.file.Commit(ctx, ""); err != nil {
 		return keptError(k.repo, noSpace(err))
 	}
 	return nil

@@ -3,15 +3,17 @@ package container
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/internal/ocidir"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
 // unusedKept returns the names of kept blobs that are neither in stays nor the config of a manifest in it, with their sizes in bytes.
-// What a killed import left is among them, and a damaged manifest: it is fetched again when it is wanted.
+// What a killed import left is among them, what is no file, and a damaged manifest: it is fetched again when it is wanted.
 func unusedKept(repo *ostree.Repo, stays needed) (_ map[string]int64, err error) {
 	dir, err := openKept(repo)
 	if dir == nil || err != nil {
@@ -23,7 +25,7 @@ func unusedKept(repo *ostree.Repo, stays needed) (_ map[string]int64, err error)
 		return nil, keptError(repo, err)
 	}
 	keep := func(id digest.Digest) {
-		if name, err := ocidir.BlobName(id); err == nil { // else there is no such file
+		if name, err := ocidir.BlobName(id); err == nil && names[name].Regular { // else there is no such file
 			delete(names, name)
 		}
 	}
@@ -41,11 +43,16 @@ func unusedKept(repo *ostree.Repo, stays needed) (_ map[string]int64, err error)
 			keep(k.parsed.Config.Digest)
 		}
 	}
-	return names, nil
+	unused := make(map[string]int64, len(names))
+	for name, entry := range names {
+		unused[name] = entry.Size
+	}
+	return unused, nil
 }
 
-// removeKept deletes kept blobs by name.
-func removeKept(repo *ostree.Repo, names map[string]int64) (err error) {
+// removeKept deletes kept blobs by name, and those that stay from names: a directory with something in it, which is nobody's blob, is in no
+// one's way but that of a warning.
+func removeKept(repo *ostree.Repo, names map[string]int64, logger *slog.Logger) (err error) {
 	if len(names) == 0 {
 		return nil
 	}
@@ -55,7 +62,13 @@ func removeKept(repo *ostree.Repo, names map[string]int64) (err error) {
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	for name := range names {
-		if err := dir.RemoveBlob(name); err != nil {
+		err := dir.RemoveBlob(name)
+		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EBUSY) {
+			orSilent(logger).Warn("not removed from the kept blobs", "repository", repo.Path(), "error", err)
+			delete(names, name)
+			continue
+		}
+		if err != nil {
 			return keptError(repo, fmt.Errorf("remove: %w", err))
 		}
 	}

@@ -129,7 +129,7 @@ func gcImageLayers(ctx context.Context, repo *ostree.Repo, opts *PruneOptions) (
 		}
 		gone.layers[name] = found.layers[name]
 	}
-	if err := removeKept(repo, found.blobs); err != nil {
+	if err := removeKept(repo, found.blobs, opts.Logger); err != nil {
 		return gone, err
 	}
 	gone.blobs = found.blobs

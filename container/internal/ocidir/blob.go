@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/opencontainers/go-digest"
@@ -66,7 +67,7 @@ func (b *Blob) Write(p []byte) (int, error) {
 	}
 	b.hash.Write(p)
 	b.size += int64(len(p))
-	if b.size-b.sent >= writeAhead && !b.dir.noSync {
+	if b.size-b.sent >= writeAhead && !b.dir.opts.NoSync {
 		_ = unix.SyncFileRange(b.fd, b.sent, b.size-b.sent, unix.SYNC_FILE_RANGE_WRITE) // a hint
 		b.sent = b.size
 	}
@@ -79,17 +80,20 @@ func (b *Blob) Digest() digest.Digest {
 }
 
 // Commit names the blob by its digest. One that exists already is read, and left alone if it is intact, else replaced. In a layout that
-// is NoSync, which nobody but this process wrote, the size is enough.
-func (b *Blob) Commit(mediaType string) (ocispec.Descriptor, error) {
+// is NoSync, which nobody but this process wrote, the size is enough. An empty directory in its place is removed.
+func (b *Blob) Commit(ctx context.Context, mediaType string) (ocispec.Descriptor, error) {
 	defer func() { _ = b.Close() }() // the file is linked or unwanted
 	if b.err != nil {
 		return ocispec.Descriptor{}, b.err
 	}
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.NewDigestFromBytes(digest.SHA256, b.hash.Sum(nil)), Size: b.size}
-	if b.dir.Has(desc) && (b.dir.noSync || b.dir.Check(context.Background(), desc) == nil) {
+	if b.dir.Has(desc) && (b.dir.opts.NoSync || b.dir.Check(ctx, desc) == nil) {
 		return desc, b.dir.syncNames() // whoever wrote it may not have come to that yet
 	}
-	if b.dir.strict {
+	if ctx.Err() != nil {
+		return desc, context.Cause(ctx)
+	}
+	if b.dir.opts.Durable {
 		if err := unix.Fdatasync(b.fd); err != nil {
 			return desc, &os.PathError{Op: "sync blob", Path: b.dir.path, Err: err}
 		}
@@ -103,16 +107,28 @@ func (b *Blob) Commit(mediaType string) (ocispec.Descriptor, error) {
 			return desc, &os.PathError{Op: "link blob", Path: b.dir.path, Err: err}
 		}
 	}
-	if err := unix.Renameat(b.dir.blobs, b.temp, b.dir.blobs, name); err != nil {
-		return desc, &os.PathError{Op: "rename blob", Path: b.dir.path, Err: err}
+	if err := b.dir.rename(b.temp, name); err != nil {
+		return desc, err
 	}
 	b.temp = ""
 	return desc, b.dir.syncNames()
 }
 
+// rename gives a blob its name. An empty directory there, which is no blob, goes.
+func (d *Dir) rename(temp, name string) error {
+	err := unix.Renameat(d.blobs, temp, d.blobs, name)
+	if errors.Is(err, unix.EISDIR) && unix.Unlinkat(d.blobs, name, unix.AT_REMOVEDIR) == nil {
+		err = unix.Renameat(d.blobs, temp, d.blobs, name)
+	}
+	if err != nil {
+		return &os.PathError{Op: "rename blob to", Path: d.file(filepath.Join(blobDir, name)), Err: err}
+	}
+	return nil
+}
+
 // syncNames has the names of blobs on the disk, where that is wanted.
 func (d *Dir) syncNames() error {
-	if !d.strict {
+	if !d.opts.Durable {
 		return nil
 	}
 	if err := fsync(d.blobs); err != nil {
@@ -149,7 +165,7 @@ func (d *Dir) WriteBlob(ctx context.Context, want ocispec.Descriptor, r io.Reade
 	if got := digest.NewDigestFromBytes(digest.SHA256, b.hash.Sum(nil)); want.Digest != "" && (got != want.Digest || b.size != want.Size) {
 		return ocispec.Descriptor{}, fmt.Errorf("%w: blob %s of %d bytes: found %s of %d bytes", ErrDamaged, want.Digest, want.Size, got, b.size)
 	}
-	return b.Commit(want.MediaType)
+	return b.Commit(ctx, want.MediaType)
 }
 
 // WriteBytes stores a small blob, a manifest or config.

@@ -1,17 +1,11 @@
 package ocidir
 
 import (
-	"bytes"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -33,12 +27,11 @@ const blobDir = ocispec.ImageBlobsDir + "/sha256"
 
 // Dir is an open layout. It is safe for concurrent use, also by several processes.
 type Dir struct {
-	path   string
-	fd     int // of the directory itself
-	blobs  int // of blobs/sha256; locked shared as long as it is open, see Abandon
-	noSync bool
-	strict bool // Options.Durable
-	mode   uint32
+	path  string
+	opts  Options
+	fd    int    // of the directory itself
+	blobs int    // of blobs/sha256; locked shared as long as it is open, see Abandon
+	mode  uint32 // of files
 	// busy holds whoever changes the index: the lock of the directory does not tell goroutines with one descriptor apart.
 	busy chan struct{}
 }
@@ -51,10 +44,13 @@ type Options struct {
 	Private bool
 	// Durable has a blob on the disk before it gets its name.
 	Durable bool
+	// Below is an open directory that the layout is directly in, with a path of one name; zero: path is as in open(2). Links in place of the
+	// layout, its directories and files are then refused (ErrNotLayout): in a directory that is somebody's they may lead anywhere.
+	Below int
 }
 
 // modes are those of new directories and files.
-func (o *Options) modes() (dir os.FileMode, file uint32) {
+func (o *Options) modes() (dir, file uint32) {
 	if o.Private {
 		return 0o700, 0o600
 	}
@@ -64,145 +60,150 @@ func (o *Options) modes() (dir os.FileMode, file uint32) {
 // Create opens the layout at path, which is made if it does not exist; its parent must. A directory that exists must be empty or
 // a layout, of which the file oci-layout may have lost its content in a crash. The result must be closed.
 func Create(path string, opts *Options) (*Dir, error) {
-	if opts == nil {
-		opts = &Options{}
+	d := newDir(path, opts)
+	mode, _ := d.opts.modes()
+	if err := unix.Mkdirat(d.parent(), path, mode); err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, &os.PathError{Op: "mkdir", Path: path, Err: err}
 	}
-	mode, _ := opts.modes()
-	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
-	}
-	switch marked, err := hasMarker(path); {
-	case err != nil:
-		return nil, err
-	case !marked:
-		if err := emptyEnough(path); err != nil {
-			return nil, err
-		}
-		if err := os.MkdirAll(filepath.Join(path, blobDir), mode); err != nil {
-			return nil, err
-		}
-		if err := writeMarker(path, opts.Durable); err != nil {
-			return nil, err
-		}
-	}
-	return Open(path, opts)
-}
-
-// marker is what the file oci-layout holds.
-var marker, _ = json.Marshal(ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
-
-// hasMarker reports whether there is a file oci-layout that says something, whatever it is. A beginning of the marker, and zeros, are
-// what a crash leaves of it.
-func hasMarker(path string) (bool, error) {
-	file := filepath.Join(path, ocispec.ImageLayoutFile)
-	fi, err := os.Lstat(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case err != nil:
-		return false, err
-	case !fi.Mode().IsRegular() || fi.Size() > int64(len(marker)):
-		return true, nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return false, err
-	}
-	lost := len(text) < len(marker) && bytes.HasPrefix(marker, text) || len(bytes.Trim(text, "\x00")) == 0
-	return !lost, nil
-}
-
-// writeMarker writes the file oci-layout. It is renamed into place: several processes may make one layout.
-func writeMarker(path string, durable bool) (err error) {
-	temp := filepath.Join(path, blobDir, ".tmp-"+rand.Text())
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(marker)
-	if durable && err == nil {
-		err = fsync(int(f.Fd()))
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(temp))
-	}
-	if err := os.Rename(temp, filepath.Join(path, ocispec.ImageLayoutFile)); err != nil || !durable {
-		return err
-	}
-	for _, dir := range []string{filepath.Join(path, ocispec.ImageBlobsDir), path, filepath.Dir(path)} {
-		if err := syncDir(dir); err != nil {
+	return d.begin(func() error {
+		if marked, err := d.hasMarker(); err != nil || marked {
 			return err
 		}
-	}
-	return nil
-}
-
-// fsync is a variable so that tests see what is synced.
-var fsync = unix.Fsync
-
-// syncDir has the names in a directory on the disk.
-func syncDir(path string) error {
-	fd, err := unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer func() { _ = unix.Close(fd) }() // only read
-	if err := fsync(fd); err != nil {
-		return &os.PathError{Op: "sync", Path: path, Err: err}
-	}
-	return nil
-}
-
-// emptyEnough accepts an empty directory, one that another Create has begun, and a layout that lacks nothing but what the marker says.
-func emptyEnough(path string) error {
-	entries, err := os.ReadDir(path)
-	if err != nil {
-		return err
-	}
-	begun := slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == ocispec.ImageLayoutFile })
-	for _, e := range entries {
-		switch name := e.Name(); {
-		case name == ocispec.ImageBlobsDir || name == ocispec.ImageLayoutFile:
-		case strings.HasPrefix(name, "."+ocispec.ImageIndexFile+"-"): // of a writer that was killed
-		case name == ocispec.ImageIndexFile && begun: // else it is somebody's who calls a file so
-			if _, err := (&Dir{path: path}).Index(); err != nil {
-				return fmt.Errorf("%w: %w", ErrNotLayout, err)
-			}
-		default:
-			return fmt.Errorf("%s: %w: it is not empty and has no file %s", path, ErrNotLayout, ocispec.ImageLayoutFile)
+		if err := d.emptyEnough(); err != nil {
+			return err
 		}
-	}
-	return nil
+		return d.writeMarker()
+	})
 }
 
 // Open opens a layout that exists. The result must be closed.
 func Open(path string, opts *Options) (*Dir, error) {
+	d := newDir(path, opts)
+	return d.begin(func() error { return nil })
+}
+
+func newDir(path string, opts *Options) *Dir {
 	if opts == nil {
 		opts = &Options{}
 	}
-	text, err := os.ReadFile(filepath.Join(path, ocispec.ImageLayoutFile))
-	if err != nil {
+	_, file := opts.modes()
+	return &Dir{path: path, opts: *opts, fd: -1, blobs: -1, mode: file, busy: make(chan struct{}, 1)}
+}
+
+// parent is what path is relative to.
+func (d *Dir) parent() int {
+	if d.opts.Below != 0 {
+		return d.opts.Below
+	}
+	return unix.AT_FDCWD
+}
+
+// begin opens the directory, calls prepare, and opens what is in it.
+func (d *Dir) begin(prepare func() error) (_ *Dir, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if d.fd, err = d.openDir(d.parent(), d.path, d.path); err != nil {
 		return nil, err
 	}
-	var layout ocispec.ImageLayout
-	if err := json.Unmarshal(text, &layout); err != nil || layout.Version != ocispec.ImageLayoutVersion {
-		return nil, fmt.Errorf("%s: %w: file %s is not of version %s", path, ErrNotLayout, ocispec.ImageLayoutFile, ocispec.ImageLayoutVersion)
+	if err := prepare(); err != nil {
+		return nil, err
 	}
-	mode, file := opts.modes()
-	d := &Dir{path: path, fd: -1, blobs: -1, noSync: opts.NoSync, strict: opts.Durable, mode: file, busy: make(chan struct{}, 1)}
-	if d.fd, err = unix.Open(path, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	if err := d.checkMarker(); err != nil {
+		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(path, blobDir), mode); err != nil {
-		return nil, errors.Join(err, d.Close())
-	}
-	if d.blobs, err = unix.Openat(d.fd, blobDir, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		return nil, errors.Join(&os.PathError{Op: "open", Path: filepath.Join(path, blobDir), Err: err}, d.Close())
+	if d.blobs, err = d.makeBlobs(); err != nil {
+		return nil, err
 	}
 	if err := unix.Flock(d.blobs, unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) { // other errors: there are no locks here
-		return nil, errors.Join(&os.PathError{Op: "lock", Path: filepath.Join(path, blobDir), Err: err}, d.Close())
+		return nil, &os.PathError{Op: "lock", Path: filepath.Join(d.path, blobDir), Err: err}
 	}
 	return d, nil
+}
+
+// noFollow is a flag for open(2).
+func (d *Dir) noFollow() int {
+	if d.opts.Below != 0 {
+		return unix.O_NOFOLLOW
+	}
+	return 0
+}
+
+// openDir opens a directory of the layout; path is for the error.
+func (d *Dir) openDir(at int, name, path string) (int, error) {
+	fd, err := unix.Openat(at, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC|d.noFollow(), 0)
+	if err == nil {
+		return fd, nil
+	}
+	err = &os.PathError{Op: "open", Path: path, Err: err}
+	if d.opts.Below != 0 && errors.Is(err, unix.ENOTDIR) {
+		err = fmt.Errorf("%w, and a link is not followed: %w", ErrNotLayout, err)
+	}
+	return -1, err
+}
+
+// makeBlobs opens blobs/sha256, which is made where it is missing.
+func (d *Dir) makeBlobs() (_ int, err error) {
+	mode, _ := d.opts.modes()
+	at, path := d.fd, d.path
+	for _, name := range []string{ocispec.ImageBlobsDir, "sha256"} {
+		path = filepath.Join(path, name)
+		sub, err := d.openDir(at, name, path)
+		if errors.Is(err, unix.ENOENT) {
+			if err := unix.Mkdirat(at, name, mode); err != nil && !errors.Is(err, unix.EEXIST) {
+				return -1, errors.Join(&os.PathError{Op: "mkdir", Path: path, Err: err}, d.closeOther(at))
+			}
+			sub, err = d.openDir(at, name, path)
+		}
+		if err := errors.Join(err, d.closeOther(at)); err != nil {
+			return -1, err
+		}
+		at = sub
+	}
+	return at, nil
+}
+
+// closeOther closes a descriptor that is not the layout's own.
+func (d *Dir) closeOther(fd int) error {
+	if fd == d.fd {
+		return nil
+	}
+	return unix.Close(fd)
+}
+
+// openFile opens a file of the layout for reading. What is no regular file is refused with the error given: a FIFO would block, a device may
+// have no end.
+func openFile(at int, name, path string, flags int, refused error) (*os.File, error) {
+	fd, err := unix.Openat(at, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|flags, 0)
+	switch {
+	case errors.Is(err, unix.ENXIO): // a socket
+		return nil, fmt.Errorf("%s: %w: no regular file", path, refused)
+	case errors.Is(err, unix.ELOOP) && flags&unix.O_NOFOLLOW != 0:
+		return nil, fmt.Errorf("%s: %w: a symbolic link, which is not followed", path, refused)
+	case err != nil:
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	f := os.NewFile(uintptr(fd), path)
+	fi, err := f.Stat()
+	if err == nil && !fi.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w: no regular file", path, refused)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// readSmall reads what openFile opened, at most limit bytes.
+func readSmall(f *os.File, limit int64) (_ []byte, err error) {
+	defer func() { err = errors.Join(err, f.Close()) }()
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes", f.Name(), limit)
+	}
+	return data, err
 }
 
 // Path is what the layout was opened with.
@@ -225,9 +226,8 @@ func (d *Dir) Close() error {
 
 // Abandon closes a layout that the caller made and could not fill, and removes it unless it has an index or others have it open.
 func (d *Dir) Abandon() error {
-	var st unix.Stat_t
 	alone := unix.Flock(d.blobs, unix.LOCK_EX|unix.LOCK_NB) == nil
-	if alone && errors.Is(unix.Fstatat(d.fd, ocispec.ImageIndexFile, &st, unix.AT_SYMLINK_NOFOLLOW), unix.ENOENT) {
+	if has, err := d.HasIndex(); alone && err == nil && !has {
 		return errors.Join(os.RemoveAll(d.path), d.Close())
 	}
 	return d.Close()
@@ -249,19 +249,7 @@ func (d *Dir) Open(dgst digest.Digest) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Openat(d.blobs, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // a FIFO would block
-	if err != nil {
-		return nil, &os.PathError{Op: "open blob", Path: dgst.String(), Err: err}
-	}
-	f := os.NewFile(uintptr(fd), name)
-	fi, err := f.Stat()
-	if err == nil && !fi.Mode().IsRegular() {
-		err = fmt.Errorf("%w: blob %s is no regular file", ErrDamaged, dgst)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
+	return openFile(d.blobs, name, "blob "+dgst.String(), unix.O_NOFOLLOW, ErrDamaged)
 }
 
 // ReadDocument returns a blob of at most 4 MiB whose digest has been compared.

@@ -21,15 +21,14 @@ import (
 // Index returns what index.json holds; a layout without one is empty.
 func (d *Dir) Index() (*ocispec.Index, error) {
 	index := &ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex}
-	file := filepath.Join(d.path, ocispec.ImageIndexFile)
-	if fi, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+	file := d.file(ocispec.ImageIndexFile)
+	f, err := openFile(d.fd, ocispec.ImageIndexFile, file, d.noFollow(), ErrDamaged)
+	if errors.Is(err, fs.ErrNotExist) {
 		return index, nil
 	} else if err != nil {
 		return nil, err
-	} else if fi.Size() > maxDocument {
-		return nil, fmt.Errorf("%s is larger than %d bytes", file, maxDocument)
 	}
-	text, err := os.ReadFile(file)
+	text, err := readSmall(f, maxDocument)
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +36,19 @@ func (d *Dir) Index() (*ocispec.Index, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return index, nil
+}
+
+// HasIndex reports whether there is an index.json, whatever that is.
+func (d *Dir) HasIndex() (bool, error) {
+	var st unix.Stat_t
+	switch err := unix.Fstatat(d.fd, ocispec.ImageIndexFile, &st, unix.AT_SYMLINK_NOFOLLOW); {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, unix.ENOENT):
+		return false, nil
+	default:
+		return false, &os.PathError{Op: "stat", Path: d.file(ocispec.ImageIndexFile), Err: err}
+	}
 }
 
 // WriteImage is WriteManifest and SetImage.
@@ -132,7 +144,7 @@ func (d *Dir) replace(name string, data []byte) (err error) {
 	}
 	f := os.NewFile(uintptr(fd), temp)
 	_, err = f.Write(data)
-	if err == nil && !d.noSync {
+	if err == nil && !d.opts.NoSync {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
@@ -143,14 +155,14 @@ func (d *Dir) replace(name string, data []byte) (err error) {
 	if err != nil {
 		return errors.Join(err, unix.Unlinkat(d.fd, temp, 0))
 	}
-	if d.noSync {
+	if d.opts.NoSync {
 		return nil
 	}
 	return unix.Fsync(d.fd)
 }
 
 func (d *Dir) sync() error {
-	if d.noSync {
+	if d.opts.NoSync {
 		return nil
 	}
 	if err := unix.Syncfs(d.blobs); err != nil {

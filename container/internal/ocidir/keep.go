@@ -15,31 +15,46 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container/internal/ctxio"
+	"github.com/ostree-container/ostree-container/container/internal/dirnames"
 )
 
-// Names lists the files below blobs/sha256, leftovers of writers that were killed among them, with their sizes in bytes.
-func (d *Dir) Names() (map[string]int64, error) {
-	entries, err := os.ReadDir(filepath.Join(d.path, blobDir))
+// Entry is what a name below blobs/sha256 stands for.
+type Entry struct {
+	Size    int64 // bytes; 0 of what is no file
+	Regular bool  // a file, not a link to one
+}
+
+// Names lists what is below blobs/sha256, leftovers of writers that were killed among it.
+func (d *Dir) Names() (map[string]Entry, error) {
+	list, err := dirnames.List(d.blobs, ".")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", d.file(blobDir), err)
 	}
-	names := make(map[string]int64, len(entries))
-	for _, e := range entries {
-		fi, err := e.Info()
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		} else if err != nil {
-			return nil, err
+	names := make(map[string]Entry, len(list))
+	for _, name := range list {
+		var st unix.Stat_t
+		err := unix.Fstatat(d.blobs, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		switch {
+		case errors.Is(err, unix.ENOENT):
+		case err != nil:
+			return nil, &os.PathError{Op: "stat", Path: d.file(filepath.Join(blobDir, name)), Err: err}
+		case st.Mode&unix.S_IFMT == unix.S_IFREG:
+			names[name] = Entry{Size: st.Size, Regular: true}
+		default:
+			names[name] = Entry{}
 		}
-		names[e.Name()] = fi.Size()
 	}
 	return names, nil
 }
 
-// RemoveBlob deletes a file that Names listed. One that is gone is no error.
+// RemoveBlob deletes what Names listed, also an empty directory. One that is gone is no error.
 func (d *Dir) RemoveBlob(name string) error {
-	if err := unix.Unlinkat(d.blobs, name, 0); err != nil && !errors.Is(err, unix.ENOENT) {
-		return &os.PathError{Op: "remove blob", Path: filepath.Join(d.path, blobDir, name), Err: err}
+	err := unix.Unlinkat(d.blobs, name, 0)
+	if errors.Is(err, unix.EISDIR) {
+		err = unix.Unlinkat(d.blobs, name, unix.AT_REMOVEDIR)
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return &os.PathError{Op: "remove blob", Path: d.file(filepath.Join(blobDir, name)), Err: err}
 	}
 	return nil
 }
@@ -90,8 +105,8 @@ func (d *Dir) LinkBlob(ctx context.Context, from *Dir, desc ocispec.Descriptor) 
 	if err := unix.Linkat(from.blobs, name, d.blobs, temp, 0); err != nil {
 		return false, nil //nolint:nilerr // it can be copied
 	}
-	if err := unix.Renameat(d.blobs, temp, d.blobs, name); err != nil {
-		return false, &os.PathError{Op: "rename blob", Path: d.path, Err: errors.Join(err, unix.Unlinkat(d.blobs, temp, 0))}
+	if err := d.rename(temp, name); err != nil {
+		return false, errors.Join(err, unix.Unlinkat(d.blobs, temp, 0))
 	}
 	return true, d.syncNames()
 }

@@ -102,7 +102,7 @@ func TestBlobs(t *testing.T) {
 	require.NoError(t, b.Close())
 	_, err = b.Write([]byte("x"))
 	require.ErrorIs(t, err, os.ErrClosed)
-	_, err = b.Commit("")
+	_, err = b.Commit(t.Context(), "")
 	require.ErrorIs(t, err, os.ErrClosed)
 	assert.Equal(t, []string{"oci-layout"}, names(t, path), "nothing is left of a blob that was given up")
 
