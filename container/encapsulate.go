@@ -98,7 +98,7 @@ type EncapsulateProgress struct {
 // a checksum. The same commit and options give the same digests on every machine, with the same build of this program. It
 // returns the digest of the manifest.
 //
-// Errors wrap objectset.ErrIncomplete if the commit lacks objects, and ErrContentMeta if those do not fit.
+// It returns ErrIncomplete if the commit lacks objects, and ErrContentMeta if the content metadata does not fit them.
 //
 // Source: ostree-rs-ext src/container/encapsulate.rs, layout version 1.
 func Encapsulate(ctx context.Context, repo *ostree.Repo, rev string, dest imageref.ImageReference, opts *EncapsulateOptions) (digest.Digest, error) {

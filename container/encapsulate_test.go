@@ -468,7 +468,7 @@ func TestExportOfADamagedRepository(t *testing.T) {
 			_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, out), nil)
 			require.ErrorContains(t, err, sum, "%s", object)
 			if sum != commit {
-				require.ErrorIs(t, err, objectset.ErrIncomplete)
+				require.ErrorIs(t, err, container.ErrIncomplete)
 				require.ErrorContains(t, err, "ostree fsck")
 			}
 			require.NoDirExists(t, out)
@@ -476,7 +476,7 @@ func TestExportOfADamagedRepository(t *testing.T) {
 		}
 		require.NoError(t, repo.MarkCommitPartial(t.Context(), commit, ostree.Partial))
 		err = container.ExportTar(t.Context(), repo, commit, io.Discard)
-		require.ErrorIs(t, err, objectset.ErrIncomplete)
+		require.ErrorIs(t, err, container.ErrIncomplete)
 		require.NoError(t, repo.MarkCommitPartial(t.Context(), commit, ostree.NotPartial))
 		if mode == ostree.ModeArchive {
 			continue
@@ -486,7 +486,7 @@ func TestExportOfADamagedRepository(t *testing.T) {
 		name := filepath.Join(dir, "objects", sum[:2], sum[2:]+".file")
 		require.NoError(t, os.WriteFile(name, []byte("xx\n"), 0o644))
 		err = container.ExportTar(t.Context(), repo, commit, io.Discard)
-		require.ErrorIs(t, err, objectset.ErrIncomplete)
+		require.ErrorIs(t, err, container.ErrIncomplete)
 		require.ErrorContains(t, err, sum)
 		require.ErrorContains(t, err, "/usr/share/zz")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/container/layer"
+	"github.com/ostree-container/ostree-container/container/objectset"
 )
 
 // Errors of this package. Those of package registry and package ostree come through wrapped.
@@ -24,8 +25,8 @@ var (
 	ErrDiffID = errors.New("diff_id mismatch")
 	// ErrNoSpace: the repository's file system cannot take the image.
 	ErrNoSpace = objstore.ErrNoSpace
-	// ErrIncomplete: a commit lacks objects.
-	ErrIncomplete = errors.New("incomplete commit")
+	// ErrIncomplete: a commit lacks objects or has corrupted ones.
+	ErrIncomplete = objectset.ErrIncomplete
 	// ErrUnreadableImage: the repository has a ref of an image that cannot be understood, so nothing is collected.
 	ErrUnreadableImage = errors.New("unreadable image")
 	// ErrDigestChanged: the image would not have the digest that it should.
@@ -44,11 +45,13 @@ type LayerError struct {
 	Err    error
 }
 
+// Error names the layer and the image, and then the cause with the entry.
 func (e *LayerError) Error() string {
 	// The entry, if any, is named by Err itself.
 	return fmt.Sprintf("Layer %s (%d/%d of %s): %v", e.Digest, e.Index, e.Total, e.Image, e.Err)
 }
 
+// Unwrap returns Err.
 func (e *LayerError) Unwrap() error { return e.Err }
 
 func layerError(image string, l *LayerState, total int, err error) error {

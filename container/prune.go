@@ -53,6 +53,7 @@ func (p *Pruned) IsEmpty() bool {
 // MissingImagesError names images that were to be removed and do not exist. It wraps ErrNoSuchImage.
 type MissingImagesError struct{ Images []imageref.ImageReference }
 
+// Error names the images.
 func (e *MissingImagesError) Error() string {
 	names := make([]string, len(e.Images))
 	for i, ref := range e.Images {
@@ -61,6 +62,7 @@ func (e *MissingImagesError) Error() string {
 	return "Missing images: " + strings.Join(names, " ")
 }
 
+// Unwrap returns ErrNoSuchImage.
 func (e *MissingImagesError) Unwrap() error { return ErrNoSuchImage }
 
 // RemoveImages removes images and returns those that existed. If some did not, the error is a *MissingImagesError and the others

@@ -16,7 +16,7 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// Phases of Export.
+// Phases of Reexport; Encapsulate has PhasePush too.
 const (
 	PhaseExport Phase = "export" // layers are made again
 	PhasePush   Phase = "push"   // the image goes to its destination
@@ -55,7 +55,8 @@ type ReexportOptions struct {
 //
 // An "oci:" directory is made if it is missing; with a tag the image is added, without it becomes the only one.
 //
-// It returns ErrNoSuchImage, ErrLayout, ErrIncomplete and ErrDigestChanged, and the errors of registry.Push.
+// It returns ErrNoSuchImage, ErrLayout, ErrIncomplete (the repository lacks objects of the image) and ErrDigestChanged, and the errors of
+// registry.Push.
 func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageReference, opts *ReexportOptions) (_ digest.Digest, err error) {
 	if opts == nil {
 		opts = &ReexportOptions{}

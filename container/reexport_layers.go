@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -189,7 +190,10 @@ func (x *reexport) content(ctx context.Context, w io.Writer, n int) error {
 	if err != nil {
 		return err
 	}
-	return layer.Export(ctx, x.repo, root, &x.merged, w)
+	if err = layer.Export(ctx, x.repo, root, &x.merged, w); errors.Is(err, ostree.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	return err
 }
 
 // tellApart numbers a chunk for objectset.Contents.WriteChunk: 0 for the last one.

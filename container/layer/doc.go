@@ -6,5 +6,8 @@
 // nothing in the stream is ever used as a path of a file system: content becomes objects named by checksum, names become strings in
 // directory trees.
 //
+// It is a part of package container, in a place of its own to be read and tested. Its functions take types of internal packages, so
+// programs call container; from here they need the errors and types that come through it, such as EntryError and ErrLimit.
+//
 // Rules: ostree-rs-ext src/tar/write.rs and the OCI image specification, "Image Layer Filesystem Changeset".
 package layer

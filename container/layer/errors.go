@@ -23,6 +23,8 @@ type EntryError struct {
 	Err   error
 }
 
+// Error names the entry and the cause.
 func (e *EntryError) Error() string { return fmt.Sprintf("entry %q: %v", e.Entry, e.Err) }
 
+// Unwrap returns Err.
 func (e *EntryError) Unwrap() error { return e.Err }
