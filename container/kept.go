@@ -27,9 +27,6 @@ import (
 // each below a name of its own.
 const keptDir = "extensions/ostree-container/kept"
 
-// mediaTypeDockerManifest is what docker calls its manifests.
-const mediaTypeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-
 // openKept opens the blobs that a repository keeps, nil if it has none. Who reads or writes them holds the shared lock of the repository,
 // who removes some the exclusive one.
 func openKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
