@@ -65,7 +65,7 @@ func (p *Pruned) measureLocked(ctx context.Context, sysroot *ostree.Sysroot, rep
 			return fmt.Errorf("objects of commit %s: %w", commit, err)
 		}
 	}
-	stats, err := repo.PruneFromReachable(ctx, ostree.PruneOptions{Flags: ostree.PruneNoPrune, Reachable: reachable})
+	stats, err := repo.PruneFromReachable(ctx, ostree.PruneNoPrune, reachable)
 	if err != nil {
 		return err
 	}

@@ -419,7 +419,7 @@ func pruneUnusual(ctx context.Context, repo *ostree.Repo, commits []string) (ost
 			return ostree.PruneStats{}, fmt.Errorf("objects of commit %s: %w", commit, err)
 		}
 	}
-	return repo.PruneFromReachable(ctx, ostree.PruneOptions{Reachable: reachable})
+	return repo.PruneFromReachable(ctx, 0, reachable)
 }
 
 // deployedCommits are the commits of all deployments. A staged one has no ref yet.

@@ -11,6 +11,7 @@ import (
 // each line without its '#' and leading blanks, joined by newlines; "" if there
 // is none. A block at the start of the file directly above the first group is
 // the comment of both. It returns [ErrGroupNotFound] or [ErrKeyNotFound].
+//
 // C: g_key_file_get_comment
 func (f *File) Comment(group, key string) (string, error) {
 	from, to, err := f.commentLines(group, key)
@@ -27,7 +28,9 @@ func (f *File) Comment(group, key string) (string, error) {
 // SetComment replaces the comment that [File.Comment] names; every line of the
 // text becomes a line with a '#' before it. A new comment of the file is
 // followed by a blank line. It returns [ErrInvalidValue] for a text with a NUL
-// byte, [ErrGroupNotFound] or [ErrKeyNotFound]. C: g_key_file_set_comment
+// byte, [ErrGroupNotFound] or [ErrKeyNotFound].
+//
+// C: g_key_file_set_comment
 func (f *File) SetComment(group, key, text string) error {
 	from, to, err := f.commentLines(group, key)
 	if err != nil {
@@ -52,6 +55,7 @@ func (f *File) SetComment(group, key, text string) error {
 
 // RemoveComment removes the comment that [File.Comment] names, if there is
 // one. It returns [ErrGroupNotFound] or [ErrKeyNotFound].
+//
 // C: g_key_file_remove_comment
 func (f *File) RemoveComment(group, key string) error {
 	from, to, err := f.commentLines(group, key)

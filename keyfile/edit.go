@@ -17,7 +17,9 @@ import (
 // cannot hold, [ErrInvalidValue] for a value that would not be read back the
 // same (NUL, newline, leading blank) and [ErrUnknownEncoding] for a value other
 // than UTF-8 of the key "Encoding" in the first group. The file is then
-// unchanged. C: g_key_file_set_value
+// unchanged.
+//
+// C: g_key_file_set_value
 func (f *File) SetValue(group, key, value string) error {
 	if strings.ContainsAny(value, "\x00\n") || skipSpace(value, 0) > 0 {
 		return badValue(group, key, value, "cannot be held by a key file", ErrInvalidValue)
@@ -107,7 +109,9 @@ func (l *line) guardCR() {
 }
 
 // RemoveKey removes the key, all lines of it; comments stay. It returns
-// [ErrGroupNotFound] or [ErrKeyNotFound]. C: g_key_file_remove_key
+// [ErrGroupNotFound] or [ErrKeyNotFound].
+//
+// C: g_key_file_remove_key
 func (f *File) RemoveKey(group, key string) error {
 	g := f.byName[group]
 	if g == nil {
@@ -128,7 +132,9 @@ func (f *File) RemoveKey(group, key string) error {
 // comments and blank lines below a header. A comment directly above a header,
 // its own or the next one's, stays. It returns [ErrGroupNotFound], and
 // [ErrUnknownEncoding] if another group would become the first that names
-// another encoding than UTF-8. C: g_key_file_remove_group
+// another encoding than UTF-8.
+//
+// C: g_key_file_remove_group
 func (f *File) RemoveGroup(group string) error {
 	g := f.byName[group]
 	if g == nil {

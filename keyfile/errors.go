@@ -9,21 +9,26 @@ import (
 // them with [errors.Is]. The GLib code each stands for is given with it.
 var (
 	// ErrParse is matched by every error of [Parse].
+	//
 	// C: G_KEY_FILE_ERROR_PARSE
 	ErrParse = errors.New("not a valid key file")
 	// ErrGroupNotFound: the file has no such group; from Parse, a key
 	// stands before the first group.
+	//
 	// C: G_KEY_FILE_ERROR_GROUP_NOT_FOUND
 	ErrGroupNotFound = errors.New("group not found")
 	// ErrKeyNotFound: the group has no such key.
+	//
 	// C: G_KEY_FILE_ERROR_KEY_NOT_FOUND
 	ErrKeyNotFound = errors.New("key not found")
 	// ErrInvalidValue: the value is not of the wanted type, has a bad escape
 	// sequence, or (from a setter) cannot be held by a key file.
+	//
 	// C: G_KEY_FILE_ERROR_INVALID_VALUE
 	ErrInvalidValue = errors.New("invalid value")
 	// ErrUnknownEncoding: the value is not UTF-8, or the key "Encoding" of
 	// the first group says something else than UTF-8.
+	//
 	// C: G_KEY_FILE_ERROR_UNKNOWN_ENCODING
 	ErrUnknownEncoding = errors.New("not UTF-8")
 	// ErrInvalidName: a setter was given a group or key name that a key file

@@ -47,7 +47,9 @@ type members struct {
 	last map[string]*line // the line that counts: the last one of that key
 }
 
-// New returns an empty key file. C: g_key_file_new
+// New returns an empty key file.
+//
+// C: g_key_file_new
 func New() *File {
 	return &File{byName: map[string]*members{}, sep: ';'}
 }
@@ -79,7 +81,9 @@ func (f *File) Clone() *File {
 }
 
 // Bytes returns the text of the file. A file that was parsed and not changed
-// gives back exactly the bytes that were read. C: g_key_file_to_data
+// gives back exactly the bytes that were read.
+//
+// C: g_key_file_to_data
 func (f *File) Bytes() []byte {
 	n := 0
 	for _, l := range f.lines {
@@ -96,6 +100,7 @@ func (f *File) Bytes() []byte {
 // SetListSeparator changes the byte between the elements of a list, which is
 // ';' unless set. It must not be a backslash, a newline, NUL or one of the
 // letters s, n, t and r that follow a backslash; those are ignored.
+//
 // C: g_key_file_set_list_separator
 func (f *File) SetListSeparator(sep byte) {
 	if sep < 0x80 && !strings.ContainsRune("\\\n\x00sntr", rune(sep)) {
@@ -104,7 +109,9 @@ func (f *File) SetListSeparator(sep byte) {
 }
 
 // Groups returns the names of all groups in order of their first appearance,
-// each once. C: g_key_file_get_groups
+// each once.
+//
+// C: g_key_file_get_groups
 func (f *File) Groups() []string {
 	names := make([]string, 0, len(f.groups))
 	for _, g := range f.groups {
@@ -114,6 +121,7 @@ func (f *File) Groups() []string {
 }
 
 // StartGroup returns the name of the first group, "" if there is none.
+//
 // C: g_key_file_get_start_group
 func (f *File) StartGroup() string {
 	if len(f.groups) == 0 {
@@ -124,7 +132,9 @@ func (f *File) StartGroup() string {
 
 // Keys returns the names of the group's keys in order of their first
 // appearance, each once; translated ones carry their locale ("Name[de]").
-// It returns [ErrGroupNotFound]. C: g_key_file_get_keys
+// It returns [ErrGroupNotFound].
+//
+// C: g_key_file_get_keys
 func (f *File) Keys(group string) ([]string, error) {
 	g := f.byName[group]
 	if g == nil {
@@ -133,10 +143,13 @@ func (f *File) Keys(group string) ([]string, error) {
 	return append(make([]string, 0, len(g.keys)), g.keys...), nil
 }
 
-// HasGroup reports whether the file has the group. C: g_key_file_has_group
+// HasGroup reports whether the file has the group.
+//
+// C: g_key_file_has_group
 func (f *File) HasGroup(group string) bool { return f.byName[group] != nil }
 
 // HasKey reports whether the file has the group and the key in it.
+//
 // C: g_key_file_has_key
 func (f *File) HasKey(group, key string) bool {
 	g := f.byName[group]
@@ -146,6 +159,7 @@ func (f *File) HasKey(group, key string) bool {
 // Value returns the text after the '=' as it stands in the file, escape
 // sequences included, without leading blanks but with trailing ones. It may be
 // any bytes. It returns [ErrGroupNotFound] or [ErrKeyNotFound].
+//
 // C: g_key_file_get_value
 func (f *File) Value(group, key string) (string, error) {
 	g := f.byName[group]

@@ -10,7 +10,9 @@ import (
 // names that lack one or more of these parts, that exists and can be read; the
 // key without a locale if there is none. The locale "" stands for the languages
 // of the environment ([LanguageNames]). Errors are those of [File.String] on
-// the key without a locale. C: g_key_file_get_locale_string
+// the key without a locale.
+//
+// C: g_key_file_get_locale_string
 func (f *File) LocaleString(group, key, locale string) (string, error) {
 	if name, ok := f.localeKey(group, key, locale); ok {
 		return f.String(group, name)
@@ -19,6 +21,7 @@ func (f *File) LocaleString(group, key, locale string) (string, error) {
 }
 
 // SetLocaleString sets key[locale]. Errors are those of [File.SetString].
+//
 // C: g_key_file_set_locale_string
 func (f *File) SetLocaleString(group, key, locale, value string) error {
 	return f.SetString(group, key+"["+locale+"]", value)
@@ -27,7 +30,9 @@ func (f *File) SetLocaleString(group, key, locale, value string) error {
 // LocaleStringList returns the elements of the list that
 // [File.LocaleString] would choose, read as [File.StringList] does. Unlike in
 // GLib, a separator in an element may be escaped, as
-// [File.SetLocaleStringList] does it. C: g_key_file_get_locale_string_list
+// [File.SetLocaleStringList] does it.
+//
+// C: g_key_file_get_locale_string_list
 func (f *File) LocaleStringList(group, key, locale string) ([]string, error) {
 	for _, l := range locales(locale) {
 		if list, err := f.StringList(group, key+"["+l+"]"); err == nil {
@@ -38,13 +43,16 @@ func (f *File) LocaleStringList(group, key, locale string) ([]string, error) {
 }
 
 // SetLocaleStringList sets the list key[locale]. Errors are those of
-// [File.SetStringList]. C: g_key_file_set_locale_string_list
+// [File.SetStringList].
+//
+// C: g_key_file_set_locale_string_list
 func (f *File) SetLocaleStringList(group, key, locale string, list []string) error {
 	return f.SetStringList(group, key+"["+locale+"]", list)
 }
 
 // LocaleForKey returns the locale whose translation [File.LocaleString] gives,
 // and false if that is the key without a locale.
+//
 // C: g_key_file_get_locale_for_key
 func (f *File) LocaleForKey(group, key, locale string) (string, bool) {
 	name, ok := f.localeKey(group, key, locale)
@@ -75,6 +83,7 @@ func locales(locale string) []string {
 // LocaleVariants returns the locale and its less specific forms, the most
 // specific first: for "de_AT.UTF-8@euro" that and "de_AT@euro",
 // "de.UTF-8@euro", "de@euro", then the four without the modifier.
+//
 // C: g_get_locale_variants
 func LocaleVariants(locale string) []string {
 	// language, territory, codeset, modifier; a separator counts only behind
@@ -106,7 +115,9 @@ func LocaleVariants(locale string) []string {
 // their variants and "C" at the end. They come from the first of LANGUAGE (a
 // list with colons; the others hold one), LC_ALL, LC_MESSAGES and LANG that
 // is set and not empty. Aliases of the C library (locale.alias) are not
-// resolved. C: g_get_language_names
+// resolved.
+//
+// C: g_get_language_names
 func LanguageNames() []string {
 	value := "C"
 	for _, name := range []string{"LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"} {

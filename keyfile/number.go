@@ -10,6 +10,7 @@ import (
 // Int returns a decimal number in the range of C's int, which is 32 bits
 // wide. As in GLib, anything may follow behind a blank ("5 minutes" is 5). It
 // returns [ErrGroupNotFound], [ErrKeyNotFound] or [ErrInvalidValue].
+//
 // C: g_key_file_get_integer
 func (f *File) Int(group, key string) (int, error) {
 	return scalar(f, group, key, parseInt)
@@ -17,6 +18,7 @@ func (f *File) Int(group, key string) (int, error) {
 
 // SetInt sets the value to a decimal number. It returns [ErrInvalidValue] if
 // the number is outside of C's int, and what [File.SetValue] returns.
+//
 // C: g_key_file_set_integer
 func (f *File) SetInt(group, key string, value int) error {
 	if err := checkInt(group, key, value); err != nil {
@@ -27,12 +29,15 @@ func (f *File) SetInt(group, key string, value int) error {
 
 // IntList returns the elements of a list of what [File.Int] reads. An element
 // of nothing but blanks is 0, as in GLib. Errors are those of
-// [File.StringList] and [File.Int]. C: g_key_file_get_integer_list
+// [File.StringList] and [File.Int].
+//
+// C: g_key_file_get_integer_list
 func (f *File) IntList(group, key string) ([]int, error) {
 	return list(f, group, key, parseInt)
 }
 
 // SetIntList sets a list of numbers. Errors are those of [File.SetInt].
+//
 // C: g_key_file_set_integer_list
 func (f *File) SetIntList(group, key string, values []int) error {
 	for _, v := range values {
@@ -46,25 +51,33 @@ func (f *File) SetIntList(group, key string, values []int) error {
 // Int64 returns a decimal number of 64 bits; unlike with [File.Int] nothing
 // may follow it. It returns [ErrGroupNotFound], [ErrKeyNotFound], or
 // [ErrInvalidValue] for what is no number or out of range, where GLib gives
-// the nearest number. C: g_key_file_get_int64
+// the nearest number.
+//
+// C: g_key_file_get_int64
 func (f *File) Int64(group, key string) (int64, error) {
 	return scalar(f, group, key, parseInt64)
 }
 
 // SetInt64 sets the value to a decimal number. Errors are those of
-// [File.SetValue]. C: g_key_file_set_int64
+// [File.SetValue].
+//
+// C: g_key_file_set_int64
 func (f *File) SetInt64(group, key string, value int64) error {
 	return f.SetValue(group, key, strconv.FormatInt(value, 10))
 }
 
 // Uint64 is [File.Int64] for numbers without a minus sign, which GLib would
-// take as 2^64 minus the number. C: g_key_file_get_uint64
+// take as 2^64 minus the number.
+//
+// C: g_key_file_get_uint64
 func (f *File) Uint64(group, key string) (uint64, error) {
 	return scalar(f, group, key, parseUint64)
 }
 
 // SetUint64 sets the value to a decimal number. Errors are those of
-// [File.SetValue]. C: g_key_file_set_uint64
+// [File.SetValue].
+//
+// C: g_key_file_set_uint64
 func (f *File) SetUint64(group, key string, value uint64) error {
 	return f.SetValue(group, key, strconv.FormatUint(value, 10))
 }
@@ -72,26 +85,33 @@ func (f *File) SetUint64(group, key string, value uint64) error {
 // Float64 returns a floating point number in C's notation: decimal or
 // hexadecimal, infinities and NaN included, nothing behind it. Too large a
 // number is an infinity. It returns [ErrGroupNotFound], [ErrKeyNotFound] or
-// [ErrInvalidValue]. C: g_key_file_get_double
+// [ErrInvalidValue].
+//
+// C: g_key_file_get_double
 func (f *File) Float64(group, key string) (float64, error) {
 	return scalar(f, group, key, parseFloat)
 }
 
 // SetFloat64 sets the value to a number with up to 17 digits, as GLib writes
-// it. Errors are those of [File.SetValue]. C: g_key_file_set_double
+// it. Errors are those of [File.SetValue].
+//
+// C: g_key_file_set_double
 func (f *File) SetFloat64(group, key string, value float64) error {
 	return f.SetValue(group, key, formatFloat(value))
 }
 
 // Float64List returns the elements of a list of floating point numbers. Errors
 // are those of [File.StringList] and [File.Float64].
+//
 // C: g_key_file_get_double_list
 func (f *File) Float64List(group, key string) ([]float64, error) {
 	return list(f, group, key, parseFloat)
 }
 
 // SetFloat64List sets a list of floating point numbers. Errors are those of
-// [File.SetValue]. C: g_key_file_set_double_list
+// [File.SetValue].
+//
+// C: g_key_file_set_double_list
 func (f *File) SetFloat64List(group, key string, values []float64) error {
 	return setList(f, group, key, values, formatFloat)
 }

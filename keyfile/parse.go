@@ -9,6 +9,7 @@ import (
 
 // Parse reads a key file. The data is copied. An error is a [*ParseError]
 // with the number of the first line that GLib would refuse too.
+//
 // C: g_key_file_load_from_data with G_KEY_FILE_KEEP_COMMENTS and
 // G_KEY_FILE_KEEP_TRANSLATIONS
 func Parse(data []byte) (*File, error) {

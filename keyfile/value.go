@@ -8,7 +8,9 @@ import (
 // String returns the value with the escape sequences \s (space), \n, \t, \r
 // and \\ resolved. It returns [ErrGroupNotFound], [ErrKeyNotFound],
 // [ErrUnknownEncoding] if the value is not UTF-8, and [ErrInvalidValue] if it
-// holds any other escape sequence. C: g_key_file_get_string
+// holds any other escape sequence.
+//
+// C: g_key_file_get_string
 func (f *File) String(group, key string) (string, error) {
 	value, err := f.utf8Value(group, key)
 	if err != nil {
@@ -23,7 +25,9 @@ func (f *File) String(group, key string) (string, error) {
 
 // SetString sets the value, escaped so that [File.String] gives it back. It
 // returns what [File.SetValue] returns, and [ErrUnknownEncoding] for a value
-// that is not UTF-8. C: g_key_file_set_string
+// that is not UTF-8.
+//
+// C: g_key_file_set_string
 func (f *File) SetString(group, key, value string) error {
 	if !utf8.ValidString(value) {
 		return badValue(group, key, value, "is not UTF-8", ErrUnknownEncoding)
@@ -34,7 +38,9 @@ func (f *File) SetString(group, key, value string) error {
 // StringList returns the elements of a list value, split at the list separator
 // (';') and unescaped; in a list, a separator may be escaped too. An empty
 // value is an empty list, and the separator behind the last element may be
-// missing. Errors are those of [File.String]. C: g_key_file_get_string_list
+// missing. Errors are those of [File.String].
+//
+// C: g_key_file_get_string_list
 func (f *File) StringList(group, key string) ([]string, error) {
 	value, err := f.utf8Value(group, key)
 	if err != nil {
@@ -49,6 +55,7 @@ func (f *File) StringList(group, key string) ([]string, error) {
 
 // SetStringList sets a list value: every element escaped and followed by the
 // list separator. Errors are those of [File.SetString].
+//
 // C: g_key_file_set_string_list
 func (f *File) SetStringList(group, key string, list []string) error {
 	var b strings.Builder
@@ -65,24 +72,30 @@ func (f *File) SetStringList(group, key string, list []string) error {
 // Bool returns true for the values "true" and "1", false for "false" and "0";
 // blanks behind them do not matter, upper case is not accepted. It returns
 // [ErrGroupNotFound], [ErrKeyNotFound] or [ErrInvalidValue].
+//
 // C: g_key_file_get_boolean
 func (f *File) Bool(group, key string) (bool, error) {
 	return scalar(f, group, key, parseBool)
 }
 
 // SetBool sets the value to "true" or "false". Errors are those of
-// [File.SetValue]. C: g_key_file_set_boolean
+// [File.SetValue].
+//
+// C: g_key_file_set_boolean
 func (f *File) SetBool(group, key string, value bool) error {
 	return f.SetValue(group, key, formatBool(value))
 }
 
 // BoolList returns the elements of a list of booleans. Errors are those of
-// [File.StringList] and [File.Bool]. C: g_key_file_get_boolean_list
+// [File.StringList] and [File.Bool].
+//
+// C: g_key_file_get_boolean_list
 func (f *File) BoolList(group, key string) ([]bool, error) {
 	return list(f, group, key, parseBool)
 }
 
 // SetBoolList sets a list of booleans. Errors are those of [File.SetValue].
+//
 // C: g_key_file_set_boolean_list
 func (f *File) SetBoolList(group, key string, values []bool) error {
 	return setList(f, group, key, values, formatBool)

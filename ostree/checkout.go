@@ -53,7 +53,7 @@ type CheckoutOptions struct {
 // the working directory if dirfd is AtCWD.
 //
 // C: ostree_repo_checkout_at, ostree_repo_checkout_at_options_set_devino
-func (r *Repo) CheckoutAt(ctx context.Context, opts *CheckoutOptions, dirfd int, path, commit string) error {
+func (r *Repo) CheckoutAt(ctx context.Context, dirfd int, path, commit string, opts *CheckoutOptions) error {
 	var a arena
 	defer a.free()
 	op, csum, err := objectArgs("check out", ObjectCommit, commit, &a)

@@ -74,7 +74,7 @@ func TestTreeRepoAndMetadata(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, root.SetMetadata(ctx, meta))
 	assert.Equal(t, meta, root.MetadataChecksum())
-	got, err := r.WriteCommit(ctx, nil, root)
+	got, err := r.WriteCommit(ctx, root, nil)
 	require.NoError(t, err)
 	_, err = tx.Commit(ctx)
 	require.NoError(t, err)

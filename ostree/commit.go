@@ -96,10 +96,10 @@ func ParseCommit(v *Variant) (*Commit, error) {
 		return nil, err
 	}
 	if c.RootTree == "" || c.RootMeta == "" {
-		return nil, errors.New("ostree: commit without a root")
+		return nil, errors.New("commit without a root")
 	}
 	if secs > maxUnixTime {
-		return nil, fmt.Errorf("ostree: commit timestamp %d out of range", secs)
+		return nil, fmt.Errorf("commit timestamp %d out of range", secs)
 	}
 	c.Timestamp = time.Unix(int64(secs), 0).UTC()
 	return c, nil
@@ -117,10 +117,10 @@ type CommitOptions struct {
 	Timestamp time.Time // whole seconds from 1970 on; the zero value means $SOURCE_DATE_EPOCH where that is set, else now
 }
 
-// WriteCommit writes a commit object of a tree and returns its checksum. No ref is set. opts may be nil.
+// WriteCommit writes a commit object of a tree and returns its checksum. No ref is set. A nil opts is the zero value.
 //
 // C: ostree_repo_write_commit, ostree_repo_write_commit_with_time
-func (r *Repo) WriteCommit(ctx context.Context, opts *CommitOptions, root *Tree) (string, error) {
+func (r *Repo) WriteCommit(ctx context.Context, root *Tree, opts *CommitOptions) (string, error) {
 	const op = "write commit"
 	if opts == nil {
 		opts = &CommitOptions{}

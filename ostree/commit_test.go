@@ -40,7 +40,7 @@ func commitFilled(t testing.TB, r *ostree.Repo, ref string, opts *ostree.CommitO
 	}
 	root, err := r.WriteMTree(ctx, m)
 	require.NoError(t, err)
-	commit, err := r.WriteCommit(ctx, opts, root)
+	commit, err := r.WriteCommit(ctx, root, opts)
 	require.NoError(t, err)
 	if ref != "" {
 		require.NoError(t, tx.SetRef("", ref, commit))
@@ -184,14 +184,14 @@ func TestWriteCommit(t *testing.T) {
 		"too early": {Timestamp: time.Unix(-1, 0)},
 		"too late":  {Timestamp: time.Unix(253402300800, 0)},
 	} {
-		_, err := r.WriteCommit(ctx, o, root)
+		_, err := r.WriteCommit(ctx, root, o)
 		require.ErrorIs(t, err, ostree.ErrInvalidArgument, name)
 	}
-	_, err = r.WriteCommit(ctx, &ostree.CommitOptions{Metadata: str}, root)
+	_, err = r.WriteCommit(ctx, root, &ostree.CommitOptions{Metadata: str})
 	require.ErrorIs(t, err, ostree.ErrVariantType)
 	missing, err := r.TreeFromChecksums(ctx, noSum, noSum)
 	require.NoError(t, err)
-	_, err = r.WriteCommit(ctx, nil, missing)
+	_, err = r.WriteCommit(ctx, missing, nil)
 	require.ErrorIs(t, err, ostree.ErrNotFound)
 }
 
@@ -324,7 +324,7 @@ func TestMutableTree(t *testing.T) {
 	defer tx.Abort()
 	root, err := r.WriteMTree(ctx, m)
 	require.NoError(t, err)
-	c2, err := r.WriteCommit(ctx, nil, root)
+	c2, err := r.WriteCommit(ctx, root, nil)
 	require.NoError(t, err)
 	require.NoError(t, tx.SetRef("", "two", c2))
 	_, err = tx.Commit(ctx)
@@ -389,7 +389,7 @@ func TestCheckout(t *testing.T) {
 	require.NoError(t, err)
 	defer fd.Close()
 	var seen []string
-	require.NoError(t, r.CheckoutAt(ctx, &ostree.CheckoutOptions{
+	require.NoError(t, r.CheckoutAt(ctx, int(fd.Fd()), "out", c, &ostree.CheckoutOptions{
 		Mode: ostree.CheckoutUser, Overwrite: ostree.OverwriteUnionFiles, ProcessWhiteouts: true,
 		Filter: func(path string, info ostree.FileInfo) ostree.FilterResult {
 			seen = append(seen, path)
@@ -398,7 +398,7 @@ func TestCheckout(t *testing.T) {
 			}
 			return ostree.FilterAllow
 		},
-	}, int(fd.Fd()), "out", c))
+	}))
 	list, err := os.ReadDir(filepath.Join(dst, "out/d"))
 	require.NoError(t, err)
 	require.Len(t, list, 1)
@@ -407,22 +407,22 @@ func TestCheckout(t *testing.T) {
 	assert.Equal(t, "new", string(b))
 	assert.Contains(t, seen, "/d/keep")
 
-	err = r.CheckoutAt(ctx, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser}, int(fd.Fd()), "out", c)
+	err = r.CheckoutAt(ctx, int(fd.Fd()), "out", c, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser})
 	require.ErrorIs(t, err, ostree.ErrExists)
-	require.NoError(t, r.CheckoutAt(ctx, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser, Subpath: "/d"}, ostree.AtCWD, filepath.Join(dst, "sub"), c))
+	require.NoError(t, r.CheckoutAt(ctx, ostree.AtCWD, filepath.Join(dst, "sub"), c, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser, Subpath: "/d"}))
 	assert.FileExists(t, filepath.Join(dst, "sub/keep"))
 	for name, o := range map[string]*ostree.CheckoutOptions{
 		"copy and no copy":   {ForceCopy: true, NoCopyFallback: true},
 		"identical and copy": {Overwrite: ostree.OverwriteUnionIdentical},
 		"policy, no copy":    {SePolicy: &ostree.SePolicy{}},
 	} {
-		require.ErrorIs(t, r.CheckoutAt(ctx, o, ostree.AtCWD, filepath.Join(dst, "x"), c), ostree.ErrInvalidArgument, name)
+		require.ErrorIs(t, r.CheckoutAt(ctx, ostree.AtCWD, filepath.Join(dst, "x"), c, o), ostree.ErrInvalidArgument, name)
 	}
-	require.ErrorIs(t, r.CheckoutAt(ctx, nil, ostree.AtCWD, filepath.Join(dst, "x"), noSum), ostree.ErrNotFound)
+	require.ErrorIs(t, r.CheckoutAt(ctx, ostree.AtCWD, filepath.Join(dst, "x"), noSum, nil), ostree.ErrNotFound)
 
 	// What was checked out with a cache is committed again without reading it.
 	cache := ostree.NewDevInoCache()
-	require.NoError(t, r.CheckoutAt(ctx, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser, DevInoCache: cache}, ostree.AtCWD, filepath.Join(dst, "again"), c))
+	require.NoError(t, r.CheckoutAt(ctx, ostree.AtCWD, filepath.Join(dst, "again"), c, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser, DevInoCache: cache}))
 	tx, err := r.Begin(ctx)
 	require.NoError(t, err)
 	defer tx.Abort()
@@ -443,13 +443,13 @@ func TestCancelledDuringCheckout(t *testing.T) {
 	c := judgeCommit(t, r.Path(), "main", writeTree(t, files))
 	cause := errors.New("enough")
 	ctx, cancel := newCause(t)
-	err := r.CheckoutAt(ctx, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser, Filter: func(path string, _ ostree.FileInfo) ostree.FilterResult {
+	err := r.CheckoutAt(ctx, ostree.AtCWD, filepath.Join(t.TempDir(), "out"), c, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser, Filter: func(path string, _ ostree.FileInfo) ostree.FilterResult {
 		if path != "/" {
 			cancel(cause)
 			time.Sleep(10 * time.Millisecond) // the canceller is another goroutine
 		}
 		return ostree.FilterAllow
-	}}, ostree.AtCWD, filepath.Join(t.TempDir(), "out"), c)
+	}})
 	require.ErrorIs(t, err, cause)
 	require.ErrorIs(t, err, context.Canceled)
 	ctx, cancel = newCause(t)

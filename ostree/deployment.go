@@ -428,7 +428,7 @@ func (u UnlockedState) String() string {
 	return C.GoString(C.ostree_deployment_unlocked_state_to_string(C.OstreeDeploymentUnlockedState(u)))
 }
 
-// UnlockedState returns the state.
+// UnlockedState says whether and how /usr of the deployment is writable.
 //
 // C: ostree_deployment_get_unlocked
 func (d *Deployment) UnlockedState() UnlockedState {

@@ -6,11 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // ErrCorrupt is returned when an object does not have the form of its type.
-var ErrCorrupt = errors.New("ostree: corrupt object")
+var ErrCorrupt = errors.New("corrupt object")
 
 // DirTree is the content of a directory, a dirtree object. Names in each list are in byte order, each once.
 type DirTree struct {
@@ -103,6 +104,17 @@ func ParseDirTree(data []byte) (*DirTree, error) {
 		t.Dirs[i] = DirTreeDir{name, hex.EncodeToString(e[1]), hex.EncodeToString(e[2])}
 	}
 	return t, nil
+}
+
+// Lookup finds a name in the directory.
+func (t *DirTree) Lookup(name string) (TreeEntry, bool) {
+	if i, ok := slices.BinarySearchFunc(t.Files, name, func(f DirTreeFile, n string) int { return strings.Compare(f.Name, n) }); ok {
+		return TreeEntry{Name: name, Checksum: t.Files[i].Checksum}, true
+	}
+	if i, ok := slices.BinarySearchFunc(t.Dirs, name, func(d DirTreeDir, n string) int { return strings.Compare(d.Name, n) }); ok {
+		return TreeEntry{Name: name, IsDir: true, Checksum: t.Dirs[i].Tree, Meta: t.Dirs[i].Meta}, true
+	}
+	return TreeEntry{}, false
 }
 
 // entryName takes a serialized string that must be a file name.

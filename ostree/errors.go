@@ -14,44 +14,44 @@ import (
 var (
 	// ErrClosed is returned by methods of a Repo, Sysroot, SePolicy or File after its Close,
 	// and of a nil one.
-	ErrClosed = errors.New("ostree: already closed")
+	ErrClosed = errors.New("already closed")
 	// ErrUnsupported is returned when the libostree at run time lacks a function
 	// or the file system a feature. It wraps errors.ErrUnsupported.
-	ErrUnsupported = fmt.Errorf("ostree: %w", errors.ErrUnsupported)
+	ErrUnsupported = fmt.Errorf("%w", errors.ErrUnsupported)
 	// ErrInvalidArgument is returned for arguments that are refused before C is
 	// entered (checksum not 64 hex digits, NUL in a string, number out of range),
 	// and for G_IO_ERROR_INVALID_ARGUMENT.
-	ErrInvalidArgument = errors.New("ostree: invalid argument")
+	ErrInvalidArgument = errors.New("invalid argument")
 )
 
 // Returned where libostree reports the matching GIO error. They also match the
 // sentinels of io/fs: errors.Is(err, fs.ErrNotExist) holds for ErrNotFound.
 var (
 	// ErrNotFound is returned for a ref, object, repository or file that is not there.
-	ErrNotFound = errors.New("ostree: not found")
+	ErrNotFound = errors.New("not found")
 	// ErrExists is returned when something to be made is there already.
-	ErrExists = errors.New("ostree: already exists")
+	ErrExists = errors.New("already exists")
 	// ErrPermission is returned when the kernel denies access.
-	ErrPermission = errors.New("ostree: permission denied")
+	ErrPermission = errors.New("permission denied")
 	// ErrNoSpace is returned when the file system is full.
-	ErrNoSpace = errors.New("ostree: no space left")
+	ErrNoSpace = errors.New("no space left")
 	// ErrReadOnly is returned when the file system is mounted read-only.
-	ErrReadOnly = errors.New("ostree: read-only file system")
+	ErrReadOnly = errors.New("read-only file system")
 	// ErrWouldBlock is returned when a lock is held elsewhere and not waited for.
-	ErrWouldBlock = errors.New("ostree: would block")
+	ErrWouldBlock = errors.New("would block")
 )
 
 // Returned by transactions and sysroots.
 var (
 	// ErrTransactionActive is returned by Repo.Begin while the Repo has one open.
-	ErrTransactionActive = errors.New("ostree: a transaction is open on this repo")
+	ErrTransactionActive = errors.New("a transaction is open on this repo")
 	// ErrNoTransaction is returned by Transaction methods after Commit or Abort.
-	ErrNoTransaction = errors.New("ostree: transaction is finished")
+	ErrNoTransaction = errors.New("transaction is finished")
 	// ErrNotBooted is returned by Sysroot methods that need the sysroot of the running system, booted from
 	// one of its deployments.
-	ErrNotBooted = errors.New("ostree: not booted from a deployment")
+	ErrNotBooted = errors.New("not booted from a deployment")
 	// ErrNotLoaded is returned by Sysroot methods that need Load first.
-	ErrNotLoaded = errors.New("ostree: sysroot is not loaded")
+	ErrNotLoaded = errors.New("sysroot is not loaded")
 )
 
 const (

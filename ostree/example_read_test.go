@@ -61,7 +61,7 @@ func ExampleDiffDirs() {
 	repo, commit := exampleRepo(ctx, filepath.Join(dir, "repo"), ostree.ModeArchive)
 	defer repo.Close()
 	out := filepath.Join(dir, "out")
-	if err := repo.CheckoutAt(ctx, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser}, ostree.AtCWD, out, commit); err != nil {
+	if err := repo.CheckoutAt(ctx, ostree.AtCWD, out, commit, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser}); err != nil {
 		log.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(out, "mine"), nil, 0o644); err != nil {

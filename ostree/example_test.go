@@ -58,7 +58,7 @@ func ExampleRepo() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	commit, err := repo.WriteCommit(ctx, &ostree.CommitOptions{Subject: "First", Timestamp: time.Unix(0, 0)}, root)
+	commit, err := repo.WriteCommit(ctx, root, &ostree.CommitOptions{Subject: "First", Timestamp: time.Unix(0, 0)})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -150,7 +150,7 @@ func ExampleVariantDict() {
 	// Output:
 	// {'bytes': <uint64 1099511627776>, 'layers': <['a', 'b']>, 'version': <'1.0'>}
 	// 1.0 true <nil>
-	// key "bytes": ostree: wrong variant type: want "s", found "t"
+	// key "bytes": wrong variant type: want "s", found "t"
 }
 
 func ExampleKernelArgs() {

@@ -89,7 +89,7 @@ func ExampleMutableTree() {
 		if err != nil {
 			return err
 		}
-		commit, err := repo.WriteCommit(ctx, &ostree.CommitOptions{Subject: "With docs"}, root)
+		commit, err := repo.WriteCommit(ctx, root, &ostree.CommitOptions{Subject: "With docs"})
 		if err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func ExampleDevInoCache() {
 	repo, commit := exampleRepo(ctx, filepath.Join(dir, "repo"), ostree.ModeBareUser)
 	defer repo.Close()
 	cache, out := ostree.NewDevInoCache(), filepath.Join(dir, "out")
-	err := repo.CheckoutAt(ctx, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser, DevInoCache: cache}, ostree.AtCWD, out, commit)
+	err := repo.CheckoutAt(ctx, ostree.AtCWD, out, commit, &ostree.CheckoutOptions{Mode: ostree.CheckoutUser, DevInoCache: cache})
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -227,7 +227,7 @@ func commitTree(ctx context.Context, r *ostree.Repo, dir string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	commit, err := r.WriteCommit(ctx, &ostree.CommitOptions{Timestamp: time.Unix(0, 0)}, root)
+	commit, err := r.WriteCommit(ctx, root, &ostree.CommitOptions{Timestamp: time.Unix(0, 0)})
 	if err != nil {
 		return "", err
 	}

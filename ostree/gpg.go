@@ -15,17 +15,17 @@ import (
 // Returned by GPGVerifyResult.RequireValidSignature, and by what verifies with GPG.
 var (
 	// ErrGPGNoSignature is returned when there is no signature at all.
-	ErrGPGNoSignature = errors.New("ostree: no GPG signature")
+	ErrGPGNoSignature = errors.New("no GPG signature")
 	// ErrGPGInvalidSignature is returned when no signature is good.
-	ErrGPGInvalidSignature = errors.New("ostree: invalid GPG signature")
+	ErrGPGInvalidSignature = errors.New("invalid GPG signature")
 	// ErrGPGMissingKey is returned when the key of the signature is not known.
-	ErrGPGMissingKey = errors.New("ostree: GPG key is missing")
+	ErrGPGMissingKey = errors.New("GPG key is missing")
 	// ErrGPGExpiredSignature is returned when the signature has expired.
-	ErrGPGExpiredSignature = errors.New("ostree: GPG signature is expired")
+	ErrGPGExpiredSignature = errors.New("GPG signature is expired")
 	// ErrGPGExpiredKey is returned when the key of the signature has expired.
-	ErrGPGExpiredKey = errors.New("ostree: GPG key is expired")
+	ErrGPGExpiredKey = errors.New("GPG key is expired")
 	// ErrGPGRevokedKey is returned when the key of the signature was revoked.
-	ErrGPGRevokedKey = errors.New("ostree: GPG key is revoked")
+	ErrGPGRevokedKey = errors.New("GPG key is revoked")
 )
 
 var gpgErrorDomain = sync.OnceValue(func() string {
@@ -95,6 +95,26 @@ func copyBytes(b *C.GBytes) []byte {
 	out := make([]byte, int(n))
 	copy(out, unsafe.Slice((*byte)(p), int(n)))
 	return out
+}
+
+// SignCommitGPG adds a GPG signature to a commit's detached metadata. keyID is as gpg takes it, such as a
+// fingerprint or an e-mail address; homedir "" means GPG's own. Signer.SignCommit signs with the other engines.
+//
+// C: ostree_repo_sign_commit
+func (r *Repo) SignCommitGPG(ctx context.Context, commit, keyID, homedir string) error {
+	var a arena
+	defer a.free()
+	op, csum, err := objectArgs("sign", ObjectCommit, commit, &a)
+	if err != nil {
+		return err
+	}
+	key, home := a.str(keyID), a.opt(homedir)
+	if a.err != nil {
+		return fmt.Errorf("%s: %w", op, a.err)
+	}
+	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		return C.ostree_repo_sign_commit(r.c(), csum, key, home, c, e)
+	}, r.handle())
 }
 
 // VerifyCommitGPG looks at the GPG signatures of a commit in the repository, with the global keys, those of all remotes and those of ring,

@@ -65,7 +65,7 @@ func TestGPGVerifyCommit(t *testing.T) {
 	require.NoError(t, r.RemoteAdd(ctx, "origin", "https://example.com", nil))
 	_, err := r.VerifyCommitForRemote(ctx, c, "origin")
 	require.ErrorIs(t, err, ostree.ErrGPGNoSignature)
-	require.NoError(t, r.SignCommit(ctx, c, g.fingerprint, g.home))
+	require.NoError(t, r.SignCommitGPG(ctx, c, g.fingerprint, g.home))
 
 	res, err := r.VerifyCommitForRemote(ctx, c, "origin")
 	require.NoError(t, err)
@@ -154,7 +154,7 @@ func TestGPGRevokedKey(t *testing.T) {
 	g := newGPG(t)
 	r := newRepo(t, ostree.ModeArchive)
 	c := judgeCommit(t, r.Path(), "main", writeTree(t, sample))
-	require.NoError(t, r.SignCommit(ctx, c, g.fingerprint, g.home))
+	require.NoError(t, r.SignCommitGPG(ctx, c, g.fingerprint, g.home))
 	rev, err := os.ReadFile(filepath.Join(g.home, "openpgp-revocs.d", g.fingerprint+".rev"))
 	require.NoError(t, err)
 	g.run(bytes.Replace(rev, []byte(":-----BEGIN"), []byte("-----BEGIN"), 1), "--import")

@@ -31,9 +31,11 @@ func kargsFree(p unsafe.Pointer) { C.ostree_kernel_args_free((*C.OstreeKernelArg
 // C: ostree_kernel_args_new
 func NewKernelArgs() *KernelArgs { return takeKernelArgs(C.ostree_kernel_args_new()) }
 
-// ParseKernelArgs splits a command line at each space, up to the first NUL. Two spaces have an empty argument between them. Since
-// libostree 2024.5 a part in double quotes stays together, quotes included, there are, from 2026.2 on, no empty arguments, and what is
-// appended is split as well.
+// ParseKernelArgs splits a command line at each space, up to the first NUL. What that means depends on the libostree:
+//
+//   - Before 2024.5 two spaces have an empty argument between them, and quotes mean nothing.
+//   - Since 2024.5 a part in double quotes stays together; the quotes are kept.
+//   - Since 2026.2 there are no empty arguments, and what is appended later is split as well.
 //
 // C: ostree_kernel_args_from_string
 func ParseKernelArgs(options string) *KernelArgs {

@@ -160,7 +160,7 @@ func writeCommit(ctx context.Context, r *ostree.Repo, tree *ostree.DirTree) (str
 	if err != nil {
 		return "", err
 	}
-	return r.WriteCommit(ctx, &ostree.CommitOptions{Timestamp: time.Unix(1700000000, 0)}, root)
+	return r.WriteCommit(ctx, root, &ostree.CommitOptions{Timestamp: time.Unix(1700000000, 0)})
 }
 
 func newCause(t testing.TB) (context.Context, context.CancelCauseFunc) {

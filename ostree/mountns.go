@@ -15,7 +15,7 @@ import (
 
 // ErrMountNamespace is returned by InitializeWithMountNamespace when the process would have to leave the
 // host's mount namespace first: see ReexecInMountNamespace.
-var ErrMountNamespace = errors.New("ostree: process runs in the mount namespace of pid 1")
+var ErrMountNamespace = errors.New("process runs in the mount namespace of pid 1")
 
 // SetMountNamespaceInUse says that the process has a mount namespace of its own, so that /sysroot and
 // /boot may be remounted writable in it. Before Load.

@@ -44,6 +44,24 @@ func (r *Repo) Prune(ctx context.Context, flags PruneFlags, depth int) (PruneSta
 	return PruneStats{Total: int(total), Pruned: int(pruned), Size: uint64(size)}, err
 }
 
+// PruneFromReachable deletes every object that is not in keep. PruneRefsOnly has no meaning here. Hold LockExclusive from before the
+// set was gathered.
+//
+// C: ostree_repo_prune_from_reachable
+func (r *Repo) PruneFromReachable(ctx context.Context, flags PruneFlags, keep *ReachableSet) (PruneStats, error) {
+	const op = "prune repository"
+	if keep == nil {
+		return PruneStats{}, fmt.Errorf("%s: %w: no set", op, ErrInvalidArgument)
+	}
+	var total, pruned C.gint
+	var size C.guint64
+	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
+		o := C.OstreeRepoPruneOptions{flags: C.OstreeRepoPruneFlags(flags), reachable: keep.c()}
+		return C.ostree_repo_prune_from_reachable(r.c(), &o, &total, &pruned, &size, c, e)
+	}, r.handle(), keep.handle())
+	return PruneStats{Total: int(total), Pruned: int(pruned), Size: uint64(size)}, err
+}
+
 // PruneStaticDeltas deletes the static deltas for commits that are not there, or those
 // for one commit only.
 //

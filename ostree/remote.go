@@ -195,22 +195,3 @@ func (r *Repo) SignatureVerifyCommitData(ctx context.Context, remote string, com
 	}, r.handle())
 	return takeString(out), err
 }
-
-// SignCommit adds a GPG signature to a commit's detached metadata. homedir "" means GPG's own.
-//
-// C: ostree_repo_sign_commit
-func (r *Repo) SignCommit(ctx context.Context, commit, keyID, homedir string) error {
-	var a arena
-	defer a.free()
-	op, csum, err := objectArgs("sign", ObjectCommit, commit, &a)
-	if err != nil {
-		return err
-	}
-	key, home := a.str(keyID), a.opt(homedir)
-	if a.err != nil {
-		return fmt.Errorf("%s: %w", op, a.err)
-	}
-	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		return C.ostree_repo_sign_commit(r.c(), csum, key, home, c, e)
-	}, r.handle())
-}

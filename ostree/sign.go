@@ -141,8 +141,8 @@ func (s *Signer) AddPublicKey(k SignKey) error {
 	return s.key("add public key", k, func(v *C.GVariant, e **C.GError) C.gboolean { return C.ostree_sign_add_pk(s.c(), v, e) })
 }
 
-// LoadOptions are the options of LoadPublicKeys; the zero value means the system's trusted and revoked keys.
-type LoadOptions struct {
+// LoadKeysOptions are the options of LoadPublicKeys; nil and the zero value mean the system's trusted and revoked keys.
+type LoadKeysOptions struct {
 	File    string // file with one base64 key a line (ed25519); excludes BaseDir
 	BaseDir string // directory of trusted.ENGINE, trusted.ENGINE.d, revoked.ENGINE and revoked.ENGINE.d; "" for /etc/ostree and /usr/share/ostree
 }
@@ -150,8 +150,11 @@ type LoadOptions struct {
 // LoadPublicKeys adds keys to verify with from files, and those that are revoked. No key at all is an error.
 //
 // C: ostree_sign_load_pk
-func (s *Signer) LoadPublicKeys(ctx context.Context, opts LoadOptions) error {
+func (s *Signer) LoadPublicKeys(ctx context.Context, opts *LoadKeysOptions) error {
 	const op = "load public keys"
+	if opts == nil {
+		opts = &LoadKeysOptions{}
+	}
 	d := NewVariantDict()
 	switch {
 	case opts.File != "" && opts.BaseDir != "":
@@ -232,7 +235,7 @@ func newBytesArray(list [][]byte) (*Variant, error) {
 	v := takeVariant(C.g_variant_new_array(ct, cvalues, C.gsize(len(list))))
 	runtime.KeepAlive(values)
 	if v == nil {
-		return nil, errors.New("ostree: no array of signatures")
+		return nil, errors.New("no array of signatures")
 	}
 	return v, nil
 }

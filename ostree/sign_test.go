@@ -127,9 +127,9 @@ func TestSignEd25519(t *testing.T) {
 	require.NoError(t, s.ClearKeys())
 	keys := filepath.Join(t.TempDir(), "keys")
 	require.NoError(t, os.WriteFile(keys, []byte(b64(otherPublic)+"\n"+b64(public)+"\n"), 0o644))
-	require.NoError(t, s.LoadPublicKeys(ctx, ostree.LoadOptions{File: keys}))
+	require.NoError(t, s.LoadPublicKeys(ctx, &ostree.LoadKeysOptions{File: keys}))
 	_, err = s.VerifyCommit(ctx, r, c)
 	require.NoError(t, err)
-	require.Error(t, s.LoadPublicKeys(ctx, ostree.LoadOptions{File: keys + ".none"}))
-	require.ErrorIs(t, s.LoadPublicKeys(ctx, ostree.LoadOptions{File: keys, BaseDir: "/"}), ostree.ErrInvalidArgument)
+	require.Error(t, s.LoadPublicKeys(ctx, &ostree.LoadKeysOptions{File: keys + ".none"}))
+	require.ErrorIs(t, s.LoadPublicKeys(ctx, &ostree.LoadKeysOptions{File: keys, BaseDir: "/"}), ostree.ErrInvalidArgument)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // ErrLocked is returned by Sysroot.Lock and TryLock when this Sysroot holds the lock already.
-var ErrLocked = errors.New("ostree: sysroot is locked already")
+var ErrLocked = errors.New("sysroot is locked already")
 
 // Sysroot is a root file system with deployments. Whoever changes it holds its lock. Methods are for one goroutine at a time, except
 // Close. It holds file descriptors: Close it.
@@ -342,33 +342,25 @@ func (s *Sysroot) Cleanup(ctx context.Context) error {
 	}, s.handle())
 }
 
-// PruneOptions are the options of CleanupPruneRepo and PruneFromReachable.
-type PruneOptions struct {
-	Flags PruneFlags // RefsOnly has no meaning here
-	// Reachable holds objects to keep besides those that refs and deployments
-	// reach; it grows by those. Nil: none.
-	Reachable *ReachableSet
-}
-
-// CleanupPruneRepo deletes the objects of the sysroot's repository that neither refs nor deployments reach
-// (commits only, no parents). It holds the repository's exclusive lock.
+// CleanupPruneRepo deletes the objects of the sysroot's repository that neither refs nor deployments reach (commits only, no parents),
+// other than those in keep, which grows by what refs and deployments reach; nil: none. PruneRefsOnly has no meaning here. It holds the
+// repository's exclusive lock.
 //
 // C: ostree_sysroot_cleanup_prune_repo
-func (s *Sysroot) CleanupPruneRepo(ctx context.Context, opts PruneOptions) (PruneStats, error) {
+func (s *Sysroot) CleanupPruneRepo(ctx context.Context, flags PruneFlags, keep *ReachableSet) (PruneStats, error) {
 	const op = "prune sysroot repository"
 	if err := s.checkLoaded(op); err != nil {
 		return PruneStats{}, err
 	}
-	set := opts.Reachable
-	if set == nil {
-		set = NewReachableSet()
+	if keep == nil {
+		keep = NewReachableSet()
 	}
 	var total, pruned C.gint
 	var size C.guint64
 	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		o := C.OstreeRepoPruneOptions{flags: C.OstreeRepoPruneFlags(opts.Flags), reachable: set.c()}
+		o := C.OstreeRepoPruneOptions{flags: C.OstreeRepoPruneFlags(flags), reachable: keep.c()}
 		return C.ostree_sysroot_cleanup_prune_repo(s.c(), &o, &total, &pruned, &size, c, e)
-	}, s.handle(), set.handle())
+	}, s.handle(), keep.handle())
 	return PruneStats{Total: int(total), Pruned: int(pruned), Size: uint64(size)}, err
 }
 

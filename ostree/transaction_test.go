@@ -45,7 +45,7 @@ func TestTransaction(t *testing.T) {
 	require.NoError(t, err)
 	root, err := r.TreeFromChecksums(ctx, treeSum, metaSum)
 	require.NoError(t, err)
-	commit, err := r.WriteCommit(ctx, &ostree.CommitOptions{Subject: "s", Timestamp: time.Unix(1, 0)}, root)
+	commit, err := r.WriteCommit(ctx, root, &ostree.CommitOptions{Subject: "s", Timestamp: time.Unix(1, 0)})
 	require.NoError(t, err)
 	require.NoError(t, tx.SetRef("", "main", commit))
 	require.Error(t, tx.SetRef("", "bad//ref", commit))

@@ -131,23 +131,6 @@ func (r *Repo) TraverseReachableRefs(ctx context.Context, depth uint32, set *Rea
 	}, r.handle(), set.handle())
 }
 
-// PruneFromReachable deletes every object that is not in opts.Reachable. Hold LockExclusive from before the set was gathered.
-//
-// C: ostree_repo_prune_from_reachable
-func (r *Repo) PruneFromReachable(ctx context.Context, opts PruneOptions) (PruneStats, error) {
-	const op = "prune repository"
-	if opts.Reachable == nil {
-		return PruneStats{}, fmt.Errorf("%s: %w: no set", op, ErrInvalidArgument)
-	}
-	var total, pruned C.gint
-	var size C.guint64
-	err := call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
-		o := C.OstreeRepoPruneOptions{flags: C.OstreeRepoPruneFlags(opts.Flags), reachable: opts.Reachable.c()}
-		return C.ostree_repo_prune_from_reachable(r.c(), &o, &total, &pruned, &size, c, e)
-	}, r.handle(), opts.Reachable.handle())
-	return PruneStats{Total: int(total), Pruned: int(pruned), Size: uint64(size)}, err
-}
-
 // ListObjects returns all objects of the repository, loose ones, not of its parent.
 //
 // C: ostree_repo_list_objects

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 	"unsafe"
 )
@@ -123,17 +122,6 @@ func (r *Repo) LookupPath(ctx context.Context, tree, name string) (TreeEntry, er
 		}
 	}
 	return e, nil
-}
-
-// Lookup finds a name in the directory.
-func (t *DirTree) Lookup(name string) (TreeEntry, bool) {
-	if i, ok := slices.BinarySearchFunc(t.Files, name, func(f DirTreeFile, n string) int { return strings.Compare(f.Name, n) }); ok {
-		return TreeEntry{Name: name, Checksum: t.Files[i].Checksum}, true
-	}
-	if i, ok := slices.BinarySearchFunc(t.Dirs, name, func(d DirTreeDir, n string) int { return strings.Compare(d.Name, n) }); ok {
-		return TreeEntry{Name: name, IsDir: true, Checksum: t.Dirs[i].Tree, Meta: t.Dirs[i].Meta}, true
-	}
-	return TreeEntry{}, false
 }
 
 // WalkTree calls fn for the directory ("/" itself first), then for all below it: of

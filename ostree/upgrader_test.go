@@ -148,5 +148,5 @@ func ExampleSysrootUpgrader() {
 	}
 	defer sysroot.Close()
 	fmt.Println(upgrade(context.Background(), sysroot))
-	// Output: new upgrader: ostree: not booted from a deployment: find booted deployment: Not currently booted into an OSTree system
+	// Output: new upgrader: not booted from a deployment: find booted deployment: Not currently booted into an OSTree system
 }

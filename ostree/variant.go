@@ -13,7 +13,7 @@ import (
 )
 
 // ErrVariantType is returned when a Variant has another type than the one asked for.
-var ErrVariantType = errors.New("ostree: wrong variant type")
+var ErrVariantType = errors.New("wrong variant type")
 
 // Variant is an immutable GVariant. All methods are safe for concurrent use and copy what they
 // return. Methods must not be called on nil, except Lookup, Len and TypeString.
@@ -383,7 +383,7 @@ func (v *Variant) checksumChild(i int) (string, error) {
 		return "", err
 	}
 	if len(b) != 0 && len(b) != C.OSTREE_SHA256_DIGEST_LEN {
-		return "", fmt.Errorf("ostree: checksum of %d bytes", len(b))
+		return "", fmt.Errorf("checksum of %d bytes", len(b))
 	}
 	return hex.EncodeToString(b), nil
 }

@@ -62,7 +62,7 @@ func TestVariantDict(t *testing.T) {
 	assert.False(t, ok)
 	_, ok, err = v.LookupString("big")
 	require.ErrorIs(t, err, ostree.ErrVariantType)
-	require.EqualError(t, err, `key "big": ostree: wrong variant type: want "s", found "t"`)
+	require.EqualError(t, err, `key "big": wrong variant type: want "s", found "t"`)
 	assert.False(t, ok)
 	_, ok = v.Lookup("a\x00b")
 	assert.False(t, ok)
