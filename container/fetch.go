@@ -85,11 +85,10 @@ func (i *Importer) fetchAll(ctx context.Context, store *objstore.Store, p *Prepa
 	if len(derived) == 0 {
 		return nil
 	}
-	opts, release, err := i.layerOptions(ctx, p)
+	opts, err := i.layerOptions(ctx, p)
 	if err != nil {
 		return err
 	}
-	defer release()
 	return f.fetchSet(ctx, derived, opts)
 }
 

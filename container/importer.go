@@ -73,6 +73,7 @@ type Importer struct {
 	noLayerRefs bool        // see Unencapsulate
 	kept        *ocidir.Dir // nil: blobs are not kept; open while an import runs
 	intact      sync.Map    // digests of kept blobs that were read since Prepare began
+	labels      *pathLabels // nil: the base's policy is not loaded
 
 	keepReplaced     bool              // the caller calls dropReplaced
 	replaced         []string          // commits that the last import has made superfluous
@@ -234,6 +235,7 @@ func (i *Importer) importInto(ctx context.Context, store *objstore.Store, p *Pre
 	state := &LayeredImageState{ManifestDigest: p.ManifestDigest, Manifest: p.Manifest, Config: p.Config, Filtered: map[string]map[string]uint32{}}
 	done := i.progress.phase(PhaseImport)
 	i.progress.send(LayersPlanned{Layers: p.blobsToFetch(), Stored: p.Stored(), StoredBytes: p.storedSize(), Bytes: p.FetchSize()})
+	defer i.closeLabels()
 	if err := i.fetchAll(ctx, store, p, state); err != nil {
 		return nil, err
 	}

@@ -21,30 +21,27 @@ import (
 // retainVarSince is the first libostree that unpacks a commit's /var by itself.
 var retainVarSince = [2]int{2024, 3}
 
-// layerOptions returns the rules for derived layers: those of the base commit, or, without one, everything is kept. release is to be
-// called when the layers are imported.
-func (i *Importer) layerOptions(ctx context.Context, p *PreparedImport) (opts *layer.Options, release func(), err error) {
-	opts = &layer.Options{AllowNonUsr: true, RetainVar: ostree.AtLeast(retainVarSince[0], retainVarSince[1]), Strict: i.opts.Strict}
-	release = func() {}
+// layerOptions returns the rules for derived layers: those of the base commit, or, without one, everything is kept.
+func (i *Importer) layerOptions(ctx context.Context, p *PreparedImport) (*layer.Options, error) {
+	opts := &layer.Options{AllowNonUsr: true, RetainVar: ostree.AtLeast(retainVarSince[0], retainVarSince[1]), Strict: i.opts.Strict}
 	if p.Layers[0].Kind != LayerCommit {
-		return opts, release, nil
+		return opts, nil
 	}
 	base, err := i.baseTree(ctx, p.Layers[0].Commit)
 	if err != nil {
-		return nil, nil, fmt.Errorf("base commit: %w", err)
+		return nil, fmt.Errorf("base commit: %w", err)
 	}
 	if opts.AllowNonUsr, err = i.overlayRoot(ctx, base); err != nil {
-		return nil, nil, fmt.Errorf("base commit: prepare-root.conf: %w", err)
+		return nil, fmt.Errorf("base commit: prepare-root.conf: %w", err)
 	}
-	policy, err := i.policyOf(ctx, base, p.Layers[0].Commit)
+	policy, err := i.policyOfBase(ctx, base, p.Layers[0].Commit)
 	if err != nil {
-		return nil, nil, fmt.Errorf("base commit: %w", err)
+		return nil, fmt.Errorf("base commit: %w", err)
 	}
 	if policy != nil {
 		opts.Policy = policy
-		release = func() { _ = policy.Close() } // frees memory only
 	}
-	return opts, release, nil
+	return opts, nil
 }
 
 // selinuxDir is where a policy is in a commit.

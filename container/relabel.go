@@ -25,23 +25,26 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 		return err
 	}
 	r := &relabeler{importer: i, store: store, tree: t, metas: map[metaKey]object.Checksum{}}
-	policy, err := i.basePolicy(ctx, r, dir, base)
-	if err == nil && policy == nil && r.base == nil {
-		if policy = merged; policy == nil {
-			policy, _, err = i.mergedPolicy(ctx, store, t, dir)
-		}
-	}
-	if err != nil {
+	known, err := i.basePolicy(ctx, r, dir, base)
+	switch {
+	case err != nil:
 		return err
-	}
-	if policy == nil {
+	case known != nil:
+		r.label = known.again
+	case r.base != nil:
 		return nil
-	}
-	if policy != merged {
+	case merged != nil:
+		r.label = merged.Label
+	default:
+		i.closeLabels() // no memory for two
+		policy, _, failed := i.mergedPolicy(ctx, store, t, dir)
+		if failed != nil || policy == nil {
+			return failed
+		}
 		defer func() { err = errors.Join(err, policy.Close()) }()
+		r.label = policy.Label
 	}
 	done := i.progress.phase(PhaseRelabel)
-	r.policy = policy
 	root := t.Root()
 	var lower *union.Dir
 	if r.base != nil {
@@ -58,7 +61,7 @@ func (i *Importer) relabel(ctx context.Context, store *objstore.Store, t *union.
 
 // basePolicy loads the policy of a base commit if the merged tree has the same, in dir, and tells r to leave alone what the base has,
 // unless the base was committed without its own policy: then everything needs a label.
-func (i *Importer) basePolicy(ctx context.Context, r *relabeler, dir *union.Dir, base string) (*ostree.SePolicy, error) {
+func (i *Importer) basePolicy(ctx context.Context, r *relabeler, dir *union.Dir, base string) (*pathLabels, error) {
 	if base == "" {
 		return nil, nil
 	}
@@ -77,7 +80,7 @@ func (i *Importer) basePolicy(ctx context.Context, r *relabeler, dir *union.Dir,
 	if labelled {
 		r.base = t
 	}
-	return i.policyOf(ctx, t, base)
+	return i.policyOfBase(ctx, t, base)
 }
 
 // labelled reports whether a directory has an SELinux label. The root of a commit tells whether the commit was labelled.
@@ -142,7 +145,7 @@ type relabeler struct {
 	store    *objstore.Store
 	tree     *union.Tree
 	base     *union.Tree // nil: look at everything
-	policy   *ostree.SePolicy
+	label    func(ctx context.Context, path string, mode uint32) (string, error)
 	metas    map[metaKey]object.Checksum
 }
 
@@ -205,7 +208,7 @@ func (r *relabeler) files(ctx context.Context, path string, d *union.Dir, lower 
 			}
 			g.Go(func() error {
 				now, err := r.store.Relabel(groupCtx, sum, func(mode uint32) (string, error) {
-					return r.policy.Label(groupCtx, path+"/"+name, mode)
+					return r.label(groupCtx, path+"/"+name, mode)
 				})
 				if err != nil {
 					return fmt.Errorf("relabel %s/%s: %w", path, name, err)
@@ -223,7 +226,7 @@ func (r *relabeler) files(ctx context.Context, path string, d *union.Dir, lower 
 
 // meta returns the metadata of a directory with the label of its path.
 func (r *relabeler) meta(ctx context.Context, path string, sum object.Checksum) (object.Checksum, error) {
-	label, err := r.policy.Label(ctx, path, object.ModeDir|0o755)
+	label, err := r.label(ctx, path, object.ModeDir|0o755)
 	if err != nil || label == "" {
 		return sum, err
 	}
