@@ -234,70 +234,86 @@ func appendElemOffsets(b []byte, start int, ends ...int) []byte {
 
 var errNotNormal = errors.New("not a dirtree in normal form")
 
-// DecodeDirTree reads a dirtree object. What is built on it relies on its names, so they are checked more strictly than libostree
-// does: they are valid UTF-8, not empty, not "." or "..", at most 255 bytes without a slash, each list is strictly sorted, and no
-// name is in both.
+// DecodeDirTree is Decode of a new tree.
 func DecodeDirTree(data []byte) (*DirTree, error) {
-	members, err := splitFrames(data, 2, 1)
-	if err != nil {
-		return nil, err
-	}
 	t := &DirTree{}
-	files, err := splitArray(members[0])
-	if err != nil {
+	if err := t.Decode(data); err != nil {
 		return nil, err
 	}
-	t.Files = make([]FileEntry, len(files))
-	for i, elem := range files {
-		parts, err := splitFrames(elem, 2, 1)
+	return t, nil
+}
+
+// Decode sets t to what a dirtree object holds; the lists that t has are used again. What is built on it relies on its names, so they are
+// checked more strictly than libostree does: they are valid UTF-8, not empty, not "." or "..", at most 255 bytes without a slash, each
+// list is strictly sorted, and no name is in both.
+func (t *DirTree) Decode(data []byte) error {
+	var p [3][]byte // of a tuple at hand
+	if err := splitFrames(data, 1, p[:2]); err != nil {
+		return err
+	}
+	files, err := arrayOf(p[0])
+	if err != nil {
+		return err
+	}
+	dirs, err := arrayOf(p[1])
+	if err != nil {
+		return err
+	}
+	t.Files = slices.Grow(t.Files[:0], files.n)[:files.n]
+	t.Dirs = slices.Grow(t.Dirs[:0], dirs.n)[:dirs.n]
+	var names strings.Builder // of all, with one allocation
+	names.Grow(max(0, files.first-files.n*(sha256.Size+2)) + max(0, dirs.first-dirs.n*(2*sha256.Size+3)))
+	for i := range t.Files {
+		elem, err := files.next()
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if err := splitFrames(elem, 1, p[:2]); err != nil {
+			return err
 		}
 		f := &t.Files[i]
-		if f.Name, err = entryName(parts[0]); err != nil {
-			return nil, err
+		if f.Name, err = entryName(&names, p[0]); err != nil {
+			return err
 		}
-		if len(parts[1]) != sha256.Size {
-			return nil, fmt.Errorf("checksum of file %q has %d bytes", f.Name, len(parts[1]))
+		if len(p[1]) != sha256.Size {
+			return fmt.Errorf("checksum of file %q has %d bytes", f.Name, len(p[1]))
 		}
-		f.Sum = Checksum(parts[1])
+		f.Sum = Checksum(p[1])
 		if i > 0 && t.Files[i-1].Name >= f.Name {
-			return nil, orderError("file", t.Files[i-1].Name, f.Name)
+			return orderError("file", t.Files[i-1].Name, f.Name)
 		}
 	}
-	dirs, err := splitArray(members[1])
-	if err != nil {
-		return nil, err
-	}
-	t.Dirs = make([]DirEntry, len(dirs))
-	for i, elem := range dirs {
-		parts, err := splitFrames(elem, 3, 2)
+	for i := range t.Dirs {
+		elem, err := dirs.next()
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if err := splitFrames(elem, 2, p[:3]); err != nil {
+			return err
 		}
 		d := &t.Dirs[i]
-		if d.Name, err = entryName(parts[0]); err != nil {
-			return nil, err
+		if d.Name, err = entryName(&names, p[0]); err != nil {
+			return err
 		}
-		if len(parts[1]) != sha256.Size || len(parts[2]) != sha256.Size {
-			return nil, fmt.Errorf("checksums of directory %q have %d and %d bytes", d.Name, len(parts[1]), len(parts[2]))
+		if len(p[1]) != sha256.Size || len(p[2]) != sha256.Size {
+			return fmt.Errorf("checksums of directory %q have %d and %d bytes", d.Name, len(p[1]), len(p[2]))
 		}
-		d.Tree, d.Meta = Checksum(parts[1]), Checksum(parts[2])
+		d.Tree, d.Meta = Checksum(p[1]), Checksum(p[2])
 		if i > 0 && t.Dirs[i-1].Name >= d.Name {
-			return nil, orderError("directory", t.Dirs[i-1].Name, d.Name)
+			return orderError("directory", t.Dirs[i-1].Name, d.Name)
 		}
 	}
 	for i, j := 0, 0; i < len(t.Files) && j < len(t.Dirs); {
 		switch strings.Compare(t.Files[i].Name, t.Dirs[j].Name) {
 		case 0:
-			return nil, fmt.Errorf("%q is both a file and a directory", t.Dirs[j].Name)
+			return fmt.Errorf("%q is both a file and a directory", t.Dirs[j].Name)
 		case -1:
 			i++
 		default:
 			j++
 		}
 	}
-	return t, nil
+	return nil
 }
 
 func orderError(what, before, name string) error {
@@ -310,70 +326,80 @@ func orderError(what, before, name string) error {
 // maxName is how long a name may be on Linux, in bytes.
 const maxName = 255
 
-func entryName(b []byte) (string, error) {
+// entryName checks a name and adds it to those of its tree.
+func entryName(names *strings.Builder, b []byte) (string, error) {
 	if len(b) == 0 || bytes.IndexByte(b, 0) != len(b)-1 {
 		return "", errNotNormal
 	}
-	name := string(b[:len(b)-1])
+	b = b[:len(b)-1]
 	switch {
-	case name == "" || name == "." || name == ".." || strings.IndexByte(name, '/') >= 0:
-		return "", fmt.Errorf("invalid name %q", name)
-	case !utf8.ValidString(name):
-		return "", fmt.Errorf("name %q is not valid UTF-8", name)
-	case len(name) > maxName:
-		return "", fmt.Errorf("name of %d bytes, at most %d are possible: %q", len(name), maxName, name)
+	case len(b) == 0 || string(b) == "." || string(b) == ".." || bytes.IndexByte(b, '/') >= 0:
+		return "", fmt.Errorf("invalid name %q", b)
+	case !utf8.Valid(b):
+		return "", fmt.Errorf("name %q is not valid UTF-8", b)
+	case len(b) > maxName:
+		return "", fmt.Errorf("name of %d bytes, at most %d are possible: %q", len(b), maxName, b)
 	}
-	return name, nil
+	start := names.Len()
+	names.Write(b)
+	return names.String()[start:], nil
 }
 
-// splitFrames splits a tuple of n unaligned members of variable size, the last one (and only it) without a framing offset.
-func splitFrames(b []byte, n, offsets int) ([][]byte, error) {
+// splitFrames splits a tuple of unaligned members of variable size into parts, the last one (and only it) without a framing offset.
+func splitFrames(b []byte, offsets int, parts [][]byte) error {
 	width, err := frameWidth(len(b))
 	if err != nil || len(b) < offsets*width {
-		return nil, errNotNormal
+		return errNotNormal
 	}
 	limit := len(b) - offsets*width
-	parts := make([][]byte, n)
 	start := 0
-	for i := range n {
+	for i := range parts {
 		end := limit
-		if i < n-1 {
+		if i < len(parts)-1 {
 			end = readOffset(b[len(b)-(i+1)*width:], width)
 		}
 		if end < start || end > limit {
-			return nil, errNotNormal
+			return errNotNormal
 		}
 		parts[i] = b[start:end]
 		start = end
 	}
-	return parts, nil
+	return nil
 }
 
-// splitArray splits an array of unaligned elements of variable size.
-func splitArray(b []byte) ([][]byte, error) {
+// array is an array of unaligned elements of variable size, read from the front.
+type array struct {
+	b            []byte
+	n            int // elements
+	first, width int // the first framing offset, and the bytes of one
+	read, start  int // elements, and where the next one starts
+}
+
+func arrayOf(b []byte) (array, error) {
 	if len(b) == 0 {
-		return nil, nil
+		return array{}, nil
 	}
 	width, err := frameWidth(len(b))
 	if err != nil || len(b) < width {
-		return nil, errNotNormal
+		return array{}, errNotNormal
 	}
 	first := readOffset(b[len(b)-width:], width)
 	if first > len(b) || (len(b)-first)%width != 0 {
+		return array{}, errNotNormal
+	}
+	return array{b: b, n: (len(b) - first) / width, first: first, width: width}, nil
+}
+
+// next returns the next element; it is called n times at most.
+func (a *array) next() ([]byte, error) {
+	end := readOffset(a.b[a.first+a.read*a.width:], a.width)
+	if end < a.start || end > a.first {
 		return nil, errNotNormal
 	}
-	n := (len(b) - first) / width
-	elems := make([][]byte, n)
-	start := 0
-	for i := range n {
-		end := readOffset(b[first+i*width:], width)
-		if end < start || end > first {
-			return nil, errNotNormal
-		}
-		elems[i] = b[start:end]
-		start = end
-	}
-	return elems, nil
+	elem := a.b[a.start:end]
+	a.read++
+	a.start = end
+	return elem, nil
 }
 
 func frameWidth(size int) (int, error) {
@@ -417,17 +443,21 @@ func DecodeMeta(data []byte) (*Meta, error) {
 
 // DecodeXattrs reads a(ayay).
 func DecodeXattrs(data []byte) ([]Xattr, error) {
-	elems, err := splitArray(data)
+	elems, err := arrayOf(data)
 	if err != nil {
 		return nil, fmt.Errorf("xattrs: %w", err)
 	}
 	var xattrs []Xattr
-	for _, elem := range elems {
-		parts, err := splitFrames(elem, 2, 1)
-		if err != nil || len(parts[0]) < 2 || bytes.IndexByte(parts[0], 0) != len(parts[0])-1 {
+	for range elems.n {
+		elem, err := elems.next()
+		if err != nil {
+			return nil, fmt.Errorf("xattrs: %w", err)
+		}
+		var p [2][]byte
+		if err := splitFrames(elem, 1, p[:]); err != nil || len(p[0]) < 2 || bytes.IndexByte(p[0], 0) != len(p[0])-1 {
 			return nil, fmt.Errorf("xattrs: %w", errNotNormal)
 		}
-		xattrs = append(xattrs, Xattr{Name: string(parts[0][:len(parts[0])-1]), Value: bytes.Clone(parts[1])})
+		xattrs = append(xattrs, Xattr{Name: string(p[0][:len(p[0])-1]), Value: bytes.Clone(p[1])})
 	}
 	return xattrs, nil
 }

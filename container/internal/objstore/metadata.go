@@ -37,7 +37,12 @@ func readMetadata(repo *ostree.Repo, at int, name string, buf []byte) (_ []byte,
 	buf = buf[:0]
 	for {
 		if len(buf) == cap(buf) {
-			buf = slices.Grow(buf, max(cap(buf), 16<<10))
+			more := 16 << 10
+			var st unix.Stat_t
+			if cap(buf) >= more && unix.Fstat(fd, &st) == nil { // once for all the rest and the end
+				more = max(more, int(min(st.Size, maxMetadata))+1-len(buf))
+			}
+			buf = slices.Grow(buf, more)
 		}
 		n, err := unix.Read(fd, buf[len(buf):cap(buf)])
 		switch {
