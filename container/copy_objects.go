@@ -99,8 +99,8 @@ func (c *copier) commit(ctx context.Context, sum object.Checksum) error {
 		if err != nil {
 			return err
 		}
-		link, err := p.Link(ctx, ostree.ObjectCommit, sum)
-		if err := errors.Join(err, p.Close()); err != nil || link != objstore.NotLinked {
+		became, err := p.Link(ctx, []objstore.Object{{Sum: sum, Type: ostree.ObjectCommit}})
+		if err := errors.Join(err, p.Close()); err != nil || became[0] != objstore.NotLinked {
 			return err
 		}
 	}
@@ -123,7 +123,7 @@ func (c *copier) load(ctx context.Context, typ ostree.ObjectType, sum object.Che
 }
 
 // prefix takes over objects whose checksums begin with the same byte.
-func (c *copier) prefix(ctx context.Context, xx byte, objects []objectKey) (err error) {
+func (c *copier) prefix(ctx context.Context, xx byte, objects []objstore.Object) (err error) {
 	if len(objects) == 0 {
 		return nil
 	}
@@ -140,46 +140,43 @@ func (c *copier) prefix(ctx context.Context, xx byte, objects []objectKey) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, p.Close()) }()
-	var linked, present int64
-	defer func() {
-		c.linked.Add(linked)
-		c.present.Add(present)
-	}()
 	for _, o := range objects {
 		if err := c.check(ctx, o); err != nil {
 			return err
 		}
-		switch link, err := p.Link(ctx, o.typ, o.sum); {
-		case errors.Is(err, ostree.ErrNotFound):
-			return fmt.Errorf("%w: %w", ErrIncomplete, err)
-		case err != nil:
-			return err
+	}
+	became, err := p.Link(ctx, objects)
+	for n, link := range became {
+		switch o := objects[n]; {
 		case link == objstore.Present:
-			present++
+			c.present.Add(1)
+		case link == objstore.Linked && o.Type == ostree.ObjectFile:
+			c.linked.Add(1)
 		case link == objstore.NotLinked:
 			if err := c.unlinked(ctx, o); err != nil {
 				return err
 			}
-		case o.typ == ostree.ObjectFile:
-			linked++
 		}
 	}
-	return nil
+	if errors.Is(err, ostree.ErrNotFound) {
+		return fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	return err
 }
 
 // check reads and verifies a file where the caller wants that.
-func (c *copier) check(ctx context.Context, o objectKey) error {
-	if !c.verify || o.typ != ostree.ObjectFile {
+func (c *copier) check(ctx context.Context, o objstore.Object) error {
+	if !c.verify || o.Type != ostree.ObjectFile {
 		return nil
 	}
-	if err := c.src.FsckObject(ctx, o.typ, o.sum.String()); err != nil {
-		return fmt.Errorf("object %s.file in %s: %w", o.sum, c.src.Path(), err)
+	if err := c.src.FsckObject(ctx, o.Type, o.Sum.String()); err != nil {
+		return fmt.Errorf("object %s.file in %s: %w", o.Sum, c.src.Path(), err)
 	}
 	return nil
 }
 
 // single takes over an object of a prefix that cannot be linked as a whole.
-func (c *copier) single(ctx context.Context, o objectKey) error {
+func (c *copier) single(ctx context.Context, o objstore.Object) error {
 	if present, err := c.has(ctx, o); err != nil || present {
 		return err
 	}
@@ -190,7 +187,7 @@ func (c *copier) single(ctx context.Context, o objectKey) error {
 }
 
 // unlinked takes over an object that was checked and could not be linked.
-func (c *copier) unlinked(ctx context.Context, o objectKey) error {
+func (c *copier) unlinked(ctx context.Context, o objstore.Object) error {
 	if present, err := c.has(ctx, o); err != nil || present {
 		return err
 	}
@@ -198,8 +195,8 @@ func (c *copier) unlinked(ctx context.Context, o objectKey) error {
 }
 
 // has reports whether the destination has an object, and counts it if so.
-func (c *copier) has(ctx context.Context, o objectKey) (bool, error) {
-	present, err := c.index.Has(ctx, o.typ, o.sum)
+func (c *copier) has(ctx context.Context, o objstore.Object) (bool, error) {
+	present, err := c.index.Has(ctx, o.Type, o.Sum)
 	if err == nil && present {
 		c.present.Add(1)
 	}
@@ -207,16 +204,16 @@ func (c *copier) has(ctx context.Context, o objectKey) (bool, error) {
 }
 
 // take takes over an object that the destination has not.
-func (c *copier) take(ctx context.Context, o objectKey) error {
-	if o.typ != ostree.ObjectFile {
-		data, err := c.load(ctx, o.typ, o.sum, nil)
+func (c *copier) take(ctx context.Context, o objstore.Object) error {
+	if o.Type != ostree.ObjectFile {
+		data, err := c.load(ctx, o.Type, o.Sum, nil)
 		if err != nil {
 			return err
 		}
-		_, err = c.store.Metadata(ctx, o.typ, o.sum, data)
+		_, err = c.store.Metadata(ctx, o.Type, o.Sum, data)
 		return err
 	}
-	switch link, err := c.linker.File(ctx, o.sum); {
+	switch link, err := c.linker.File(ctx, o.Sum); {
 	case errors.Is(err, ostree.ErrNotFound):
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	case err != nil:
@@ -225,8 +222,8 @@ func (c *copier) take(ctx context.Context, o objectKey) error {
 		c.linked.Add(1)
 		return nil
 	}
-	if err := c.content(ctx, o.sum); err != nil {
-		return fmt.Errorf("object %s.file of %s: %w", o.sum, c.src.Path(), err)
+	if err := c.content(ctx, o.Sum); err != nil {
+		return fmt.Errorf("object %s.file of %s: %w", o.Sum, c.src.Path(), err)
 	}
 	return nil
 }

@@ -10,13 +10,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ostree-container/ostree-container/container/internal/object"
+	"github.com/ostree-container/ostree-container/container/internal/objstore"
 	"github.com/ostree-container/ostree-container/ostree"
 )
-
-type objectKey struct {
-	typ ostree.ObjectType
-	sum object.Checksum
-}
 
 // reach finds the objects that commits need. Their dirtrees and dirmetas are read by several goroutines at once, each one once, and
 // verified.
@@ -26,8 +22,8 @@ type reach struct {
 
 	mu    sync.Mutex
 	wake  sync.Cond
-	seen  map[objectKey]struct{} // dirtrees and dirmetas
-	metas [256][]objectKey       // the same by the first byte of their checksums
+	seen  map[objstore.Object]struct{} // dirtrees and dirmetas
+	metas [256][]objstore.Object       // the same by the first byte of their checksums
 	todo  []metaToRead
 	busy  int // goroutines at work, which may find more to do
 	stop  bool
@@ -36,13 +32,13 @@ type reach struct {
 type filesByPrefix [256][]object.Checksum
 
 type metaToRead struct {
-	objectKey
+	objstore.Object
 	commit, path string // where it was met
 }
 
 // reachable finds what commits need, except for themselves.
 func (c *copier) reachable(ctx context.Context, commits []string) (*reach, error) {
-	r := &reach{c: c, seen: map[objectKey]struct{}{}, files: make([]filesByPrefix, runtime.GOMAXPROCS(0))}
+	r := &reach{c: c, seen: map[objstore.Object]struct{}{}, files: make([]filesByPrefix, runtime.GOMAXPROCS(0))}
 	r.wake.L = &r.mu
 	for _, checksum := range commits {
 		commit, state, err := c.src.LoadCommit(ctx, checksum)
@@ -71,7 +67,7 @@ func (c *copier) reachable(ctx context.Context, commits []string) (*reach, error
 
 // met notes a metadata object.
 func (r *reach) met(typ ostree.ObjectType, sum object.Checksum, commit, path string) {
-	key := objectKey{typ, sum}
+	key := objstore.Object{Sum: sum, Type: typ}
 	if _, again := r.seen[key]; again {
 		return
 	}
@@ -91,6 +87,7 @@ func (r *reach) end() {
 // work reads until there is nothing left.
 func (r *reach) work(ctx context.Context, files *filesByPrefix) error {
 	var buf []byte
+	var content object.DirTree
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
@@ -104,8 +101,8 @@ func (r *reach) work(ctx context.Context, files *filesByPrefix) error {
 		r.todo = r.todo[:len(r.todo)-1]
 		r.busy++
 		r.mu.Unlock()
-		content, data, err := r.read(ctx, m, buf, files)
-		buf = data
+		var err error
+		buf, err = r.read(ctx, m, buf, &content, files)
 		r.mu.Lock()
 		r.busy--
 		if err != nil {
@@ -122,30 +119,31 @@ func (r *reach) work(ctx context.Context, files *filesByPrefix) error {
 	}
 }
 
-// read returns what a directory consists of, and the buffer with its object; a dirmeta has nothing.
-func (r *reach) read(ctx context.Context, m metaToRead, buf []byte, files *filesByPrefix) (*object.DirTree, []byte, error) {
+// read notes the files of a directory and sets content to what it consists of; a dirmeta has nothing. It returns the buffer with its
+// object.
+func (r *reach) read(ctx context.Context, m metaToRead, buf []byte, content *object.DirTree, files *filesByPrefix) ([]byte, error) {
+	*content = object.DirTree{Files: content.Files[:0], Dirs: content.Dirs[:0]}
 	if err := ctx.Err(); err != nil {
-		return nil, buf, context.Cause(ctx)
+		return buf, context.Cause(ctx)
 	}
 	if len(m.path) > maxPath {
-		return nil, buf, fmt.Errorf("%w: path of more than %d bytes", ErrLayout, maxPath)
+		return buf, fmt.Errorf("%w: path of more than %d bytes", ErrLayout, maxPath)
 	}
-	data, err := r.c.load(ctx, m.typ, m.sum, buf)
-	if err != nil || m.typ == ostree.ObjectDirMeta {
-		return &object.DirTree{}, data, err
+	data, err := r.c.load(ctx, m.Type, m.Sum, buf)
+	if err != nil || m.Type == ostree.ObjectDirMeta {
+		return data, err
 	}
-	content, err := object.DecodeDirTree(data)
-	if err != nil {
-		return nil, data, fmt.Errorf("object %s.dirtree: %w", m.sum, err)
+	if err := content.Decode(data); err != nil {
+		return data, fmt.Errorf("object %s.dirtree: %w", m.Sum, err)
 	}
 	for _, f := range content.Files {
 		files[f.Sum[0]] = append(files[f.Sum[0]], f.Sum)
 	}
-	return content, data, nil
+	return data, nil
 }
 
 // objects returns what was found with a first byte, each object once.
-func (r *reach) objects(xx byte) []objectKey {
+func (r *reach) objects(xx byte) []objstore.Object {
 	var sums []object.Checksum
 	for i := range r.files {
 		sums = append(sums, r.files[i][xx]...)
@@ -153,7 +151,7 @@ func (r *reach) objects(xx byte) []objectKey {
 	slices.SortFunc(sums, object.Checksum.Compare)
 	found := r.metas[xx]
 	for _, sum := range slices.Compact(sums) {
-		found = append(found, objectKey{ostree.ObjectFile, sum})
+		found = append(found, objstore.Object{Sum: sum, Type: ostree.ObjectFile})
 	}
 	return found
 }

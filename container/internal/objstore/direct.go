@@ -41,7 +41,7 @@ type direct struct {
 	epoch   sync.RWMutex
 	mu      sync.Mutex
 	waiting []waitingObject
-	pending map[stagedObject]struct{} // those, until they are in objects/
+	pending map[Object]struct{} // those, until they are in objects/
 
 	inPlace atomic.Bool // something was linked into objects/ since the last sync
 	lost    error       // a sync failed: the kernel says so once, so it is kept. Only publish uses it
@@ -52,13 +52,8 @@ type direct struct {
 	counter atomic.Uint64 // names of temporary symlinks
 }
 
-type stagedObject struct {
-	sum object.Checksum
-	typ ostree.ObjectType
-}
-
 type waitingObject struct {
-	stagedObject
+	Object
 	fd int // of the unnamed file; -1: it has its name in the staging directory
 }
 
@@ -91,10 +86,10 @@ func openDirect(ctx context.Context, repo *ostree.Repo, cfg directConfig) (*dire
 	d := &direct{
 		repo: repo, bareUser: repo.Mode() == ostree.ModeBareUser, cfg: cfg, objects: objects, syncfs: unix.Syncfs, fsync: unix.Fsync,
 		space: &spaceBudget{path: repo.Path(), fd: objects, reserved: reserved}, uid: uint32(os.Geteuid()),
-		maxHeld: maxHeld(), pending: map[stagedObject]struct{}{},
+		maxHeld: maxHeld(), pending: map[Object]struct{}{},
 	}
 	d.inPlace.Store(true) // what a killed process linked and did not sync may be found
-	var adopted []stagedObject
+	var adopted []Object
 	d.stage, adopted, err = openStaging(repo)
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(objects))
@@ -139,7 +134,7 @@ var suffixes = map[ostree.ObjectType]string{
 
 func (d *direct) has(_ context.Context, typ ostree.ObjectType, sum object.Checksum) (bool, error) {
 	d.mu.Lock()
-	_, ok := d.pending[stagedObject{sum, typ}]
+	_, ok := d.pending[Object{sum, typ}]
 	d.mu.Unlock()
 	if ok {
 		return true, nil
@@ -368,7 +363,7 @@ func (d *direct) symlink(sum object.Checksum, m *object.Meta, target string) err
 		// Linked, not renamed: of two goroutines with the same symlink only one may note it.
 		switch err = unix.Linkat(d.stage.fd, tmp, d.stage.fd, path(ostree.ObjectFile, &sum), 0); {
 		case err == nil:
-			d.note(stagedObject{sum, ostree.ObjectFile}, -1)
+			d.note(Object{sum, ostree.ObjectFile}, -1)
 		case errors.Is(err, unix.EEXIST): // another goroutine was faster
 			err = nil
 		default:
@@ -381,7 +376,7 @@ func (d *direct) symlink(sum object.Checksum, m *object.Meta, target string) err
 // keep leaves a complete file to the next publish, which also sees to one that another goroutine has written meanwhile.
 func (d *direct) keep(f *tmpFile, sum object.Checksum, typ ostree.ObjectType) error {
 	if held.Add(1) <= d.maxHeld {
-		if d.note(stagedObject{sum, typ}, f.fd) {
+		if d.note(Object{sum, typ}, f.fd) {
 			f.fd = -1
 		} else {
 			held.Add(-1)
@@ -400,12 +395,12 @@ func (d *direct) keep(f *tmpFile, sum object.Checksum, typ ostree.ObjectType) er
 	case err != nil:
 		return &os.PathError{Op: "link", Path: d.stage.name, Err: err}
 	}
-	d.note(stagedObject{sum, typ}, -1)
+	d.note(Object{sum, typ}, -1)
 	return nil
 }
 
 // note adds an object to those that wait, unless it is one of them.
-func (d *direct) note(o stagedObject, fd int) bool {
+func (d *direct) note(o Object, fd int) bool {
 	d.mu.Lock()
 	_, known := d.pending[o]
 	if !known {
@@ -413,8 +408,8 @@ func (d *direct) note(o stagedObject, fd int) bool {
 		d.waiting = append(d.waiting, waitingObject{o, fd})
 	}
 	d.mu.Unlock()
-	if !known && o.typ == ostree.ObjectFile {
-		d.files.note(o.sum)
+	if !known && o.Type == ostree.ObjectFile {
+		d.files.note(o.Sum)
 	}
 	return !known
 }
@@ -446,7 +441,7 @@ func (d *direct) publish(ctx context.Context, refs map[string]string, lasting bo
 	// Commits go last, when what they need is in place: fsck reads every commit that it finds, whether a ref names it or not.
 	commits := len(batch)
 	for n := 0; n < commits; {
-		if batch[n].typ == ostree.ObjectCommit {
+		if batch[n].Type == ostree.ObjectCommit {
 			commits--
 			batch[n], batch[commits] = batch[commits], batch[n]
 		} else {
@@ -481,14 +476,14 @@ func (d *direct) move(batch []waitingObject, lasting bool) (left []waitingObject
 	if len(batch) == 0 {
 		return nil, nil
 	}
-	slices.SortFunc(batch, func(a, b waitingObject) int { return a.sum.Compare(b.sum) })
+	slices.SortFunc(batch, func(a, b waitingObject) int { return a.Sum.Compare(b.Sum) })
 	var rest [movers][]waitingObject
 	var errs [movers]error
 	var wg sync.WaitGroup
 	begin := 0
 	for n := range movers {
 		end := max(len(batch)*(n+1)/movers, begin)
-		for end > begin && end < len(batch) && batch[end].sum[0] == batch[end-1].sum[0] {
+		for end > begin && end < len(batch) && batch[end].Sum[0] == batch[end-1].Sum[0] {
 			end++
 		}
 		part := batch[begin:end]
@@ -508,7 +503,7 @@ func (d *direct) move(batch []waitingObject, lasting bool) (left []waitingObject
 	}
 	var touched [256]bool
 	for _, o := range batch {
-		touched[o.sum[0]] = true
+		touched[o.Sum[0]] = true
 	}
 	return nil, d.syncDirs(&touched)
 }
@@ -517,7 +512,7 @@ func (d *direct) move(batch []waitingObject, lasting bool) (left []waitingObject
 func (d *direct) moveEach(batch []waitingObject) (left []waitingObject, err error) {
 	n := 0
 	for ; n < len(batch) && err == nil; n++ {
-		if err = ensureDir(d.objects, batch[n].sum[0], &d.known); err == nil {
+		if err = ensureDir(d.objects, batch[n].Sum[0], &d.known); err == nil {
 			err = d.place(batch[n])
 		}
 	}
@@ -527,14 +522,14 @@ func (d *direct) moveEach(batch []waitingObject) (left []waitingObject, err erro
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, o := range batch[:n] {
-		delete(d.pending, o.stagedObject)
+		delete(d.pending, o.Object)
 	}
 	return batch[n:], err
 }
 
 // place gives one object its name in objects/.
 func (d *direct) place(o waitingObject) error {
-	name := path(o.typ, &o.sum)
+	name := path(o.Type, &o.Sum)
 	if o.fd < 0 {
 		if err := unix.Renameat(d.stage.fd, name, d.objects, name); err != nil {
 			return &os.PathError{Op: "rename object", Path: name, Err: err}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +19,8 @@ type Linker struct {
 	store    *Store
 	from     *ostree.Repo
 	sameMode bool
-	objects  int // fd of from's objects/; -1 if this process does not link itself
+	objects  int       // fd of from's objects/; -1 if this process does not link itself
+	batches  sync.Pool // of *nameBatch
 }
 
 // NewLinker prepares for taking objects of a repository, which must stay open and locked until Close.
@@ -145,31 +147,42 @@ func (l *Linker) Prefix(ctx context.Context, xx byte) (*Prefix, error) {
 	return p, nil
 }
 
-// Link stores an object if that takes no copy. Nothing is read: it is believed as the other repository is. It goes to its place at once:
-// unlike what is written, it is complete. What others need to be in place and durable, such as what a commit names, has to be
-// published before.
-func (p *Prefix) Link(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) (Link, error) {
-	if err := ctx.Err(); err != nil {
-		return NotLinked, context.Cause(ctx)
+// Link stores objects if that takes no copy, and says what became of each; with an error, of those before the one that failed. Nothing is
+// read: they are believed as the other repository is. They go to their place at once: unlike what is written, they are complete. What
+// others need to be in place and durable, such as what a commit names, has to be published before.
+func (p *Prefix) Link(ctx context.Context, objects []Object) ([]Link, error) {
+	became := make([]Link, 0, len(objects))
+	if len(objects) > 0 && p.from < 0 {
+		return nil, p.l.missing(objects[0].Type, objects[0].Sum)
 	}
-	if p.from < 0 {
-		return NotLinked, p.l.missing(typ, sum)
+	p.d.inPlace.Store(true)
+	names, _ := p.l.batches.Get().(*nameBatch)
+	if names == nil {
+		names = &nameBatch{}
 	}
-	name := path(typ, &sum)[3:]
-	switch err := unix.Linkat(p.from, name, p.to, name, 0); {
-	case err == nil:
-		p.d.inPlace.Store(true)
-		p.linked++
-		return Linked, nil
-	case errors.Is(err, unix.EEXIST):
-		return Present, nil
-	case errors.Is(err, unix.EXDEV), errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EOPNOTSUPP):
-		return NotLinked, nil
-	case errors.Is(err, unix.ENOENT):
-		return NotLinked, p.l.missing(typ, sum)
-	default:
-		return NotLinked, p.l.store.explain(ctx, &os.PathError{Op: "link", Path: path(typ, &sum), Err: err}, 0)
+	defer p.l.batches.Put(names)
+	for rest := objects; len(rest) > 0; rest = objects[len(became):] {
+		if ctx.Err() != nil {
+			return became, context.Cause(ctx)
+		}
+		for _, err := range names.link(p.from, p.to, rest[:min(len(rest), linkBatch)]) {
+			o := &objects[len(became)]
+			switch err {
+			case 0:
+				p.linked++
+				became = append(became, Linked)
+			case unix.EEXIST:
+				became = append(became, Present)
+			case unix.EXDEV, unix.EPERM, unix.EACCES, unix.EMLINK, unix.EOPNOTSUPP:
+				became = append(became, NotLinked)
+			case unix.ENOENT:
+				return became, p.l.missing(o.Type, o.Sum)
+			default:
+				return became, p.l.store.explain(ctx, &os.PathError{Op: "link", Path: path(o.Type, &o.Sum), Err: err}, 0)
+			}
+		}
 	}
+	return became, nil
 }
 
 // Close counts what was linked and closes the directories.

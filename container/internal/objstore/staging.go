@@ -33,7 +33,7 @@ func bootID() (string, error) {
 }
 
 // openStaging adopts a staging directory of this boot that nobody holds, or makes one. It returns what was in it.
-func openStaging(repo *ostree.Repo) (*stagingDir, []stagedObject, error) {
+func openStaging(repo *ostree.Repo) (*stagingDir, []Object, error) {
 	tmp, err := unix.Openat(repo.FD(), "tmp", unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, &os.PathError{Op: "open", Path: repo.Path() + "/tmp", Err: err}
@@ -45,7 +45,7 @@ func openStaging(repo *ostree.Repo) (*stagingDir, []stagedObject, error) {
 	return s, found, nil
 }
 
-func acquireStaging(tmp int) (*stagingDir, []stagedObject, error) {
+func acquireStaging(tmp int) (*stagingDir, []Object, error) {
 	id, err := bootID()
 	if err != nil {
 		return nil, nil, err
@@ -133,12 +133,12 @@ func lockStaging(tmp int, name string) (*stagingDir, error) {
 }
 
 // contents lists the complete objects in an adopted directory, and removes commits and anything else.
-func (s *stagingDir) contents() ([]stagedObject, error) {
+func (s *stagingDir) contents() ([]Object, error) {
 	subdirs, err := dirnames.List(s.fd, ".")
 	if err != nil {
 		return nil, err
 	}
-	var found []stagedObject
+	var found []Object
 	for _, xx := range subdirs {
 		if len(xx) != 2 {
 			if err := unix.Unlinkat(s.fd, xx, 0); err != nil && !errors.Is(err, unix.EISDIR) {
@@ -164,7 +164,7 @@ func (s *stagingDir) contents() ([]stagedObject, error) {
 			}
 			for typ, ending := range suffixes {
 				if ending == "."+suffix {
-					found = append(found, stagedObject{sum, typ})
+					found = append(found, Object{sum, typ})
 				}
 			}
 		}

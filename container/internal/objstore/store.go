@@ -85,6 +85,12 @@ type Store struct {
 	idle    sync.WaitGroup
 }
 
+// Object names an object.
+type Object struct {
+	Sum  object.Checksum
+	Type ostree.ObjectType
+}
+
 type publishRequest struct {
 	ctx     context.Context
 	refs    map[string]string
