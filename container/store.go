@@ -357,9 +357,9 @@ func FilteredContentWarning(filtered map[string]map[string]uint32) string {
 	return b.String()
 }
 
-// printable replaces what would move the cursor of a terminal, or worse: names come from an image.
+// printable replaces what would move the cursor of a terminal, turn text around, or worse: names come from an image.
 func printable(r rune) rune {
-	if unicode.IsControl(r) {
+	if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 		return unicode.ReplacementChar
 	}
 	return r

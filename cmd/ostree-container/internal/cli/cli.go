@@ -147,20 +147,3 @@ func (e *signalError) Error() string { return "interrupted by " + unix.SignalNam
 
 // Is makes it count as context.Canceled.
 func (e *signalError) Is(target error) bool { return target == context.Canceled }
-
-// oneLine makes a text fit on one line and safe to print: programs take the error from the line that begins with
-// "error:", and texts may come from registries and images.
-func oneLine(s string) string {
-	var b strings.Builder
-	for _, r := range strings.TrimSpace(s) {
-		switch {
-		case r == '\n' || r == '\t':
-			b.WriteByte(' ')
-		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
-			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}

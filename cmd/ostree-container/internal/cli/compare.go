@@ -55,7 +55,7 @@ No repository is needed; "image inspect" says more.`,
 				Size: container.SizeOfLayers(manifest.Layers), Annotations: manifest.Annotations,
 			})
 		}
-		fmt.Fprintf(a.out, "%s digest: %s\n", ref, digest)
+		fmt.Fprintf(a.out, "%s digest: %s\n", oneLine(ref.String()), digest)
 		return nil
 	}
 	return cmd

@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"bytes"
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 )
 
 // The values are what g_format_size of GLib 2.74 gave.
@@ -47,6 +52,28 @@ func TestOneLine(t *testing.T) {
 	t.Parallel()
 	assert.Equal(t, `a b c\x1b[31m ü`, oneLine("a\nb\tc\x1b[31m ü\n"))
 	assert.Equal(t, `\x7f\x9b`, oneLine("\x7f\u009b"))
+	for r, want := range map[rune]string{
+		0x061c: `\u061c`, 0x200e: `\u200e`, 0x200f: `\u200f`, 0x202a: `\u202a`, 0x202e: `\u202e`, 0x2066: `\u2066`, 0x2069: `\u2069`,
+		0x2028: `\u2028`, 0x2029: `\u2029`, 0x200b: `\u200b`, 0xfeff: `\ufeff`, 0xad: `\xad`, 0xe0041: `\U000e0041`, 0x85: `\x85`,
+		'é': "é", '日': "日", 'ע': "ע", 0xa0: "\u00a0", '😀': "😀",
+	} {
+		assert.Equal(t, "a"+want+"b", oneLine("a"+string(r)+"b"))
+		assert.Equal(t, " a"+want+"b\n c", lines(" a"+string(r)+"b\n c"))
+		// JSON and YAML escape them, too, and mean the same.
+		var text bytes.Buffer
+		doc := map[string]string{"x": "a" + string(r) + "b"}
+		require.NoError(t, json.NewEncoder(jsonOutput{w: &text}).Encode(doc))
+		inYAML, err := yamlOf(doc)
+		require.NoError(t, err)
+		for name, out := range map[string][]byte{"json": text.Bytes(), "yaml": inYAML} {
+			if strings.HasPrefix(want, `\`) {
+				assert.NotContains(t, string(out), string(r), name)
+			}
+			got := map[string]string{}
+			require.NoError(t, map[string]func([]byte, any) error{"json": json.Unmarshal, "yaml": yaml.Unmarshal}[name](out, &got))
+			assert.Equal(t, doc, got, "%s: %s", name, out)
+		}
+	}
 }
 
 func TestJSONTime(t *testing.T) {

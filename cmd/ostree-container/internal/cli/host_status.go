@@ -99,7 +99,7 @@ func (a *app) printStatus(h *host.Host, as format) error {
 // yamlOf returns the JSON of a value as YAML, its fields in the same order.
 func yamlOf(v any) ([]byte, error) {
 	var text bytes.Buffer
-	if err := json.NewEncoder(jsonOutput{&text}).Encode(v); err != nil {
+	if err := json.NewEncoder(jsonOutput{&text, true}).Encode(v); err != nil {
 		return nil, err
 	}
 	var doc yaml.Node
@@ -113,12 +113,24 @@ func yamlOf(v any) ([]byte, error) {
 	if err := errors.Join(enc.Encode(&doc), enc.Close()); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	// The encoder writes those that format text as they are.
+	var out bytes.Buffer
+	for _, r := range b.String() {
+		if hidden(r) && r != '\n' {
+			out.WriteString(escape(r))
+		} else {
+			out.WriteRune(r)
+		}
+	}
+	return out.Bytes(), nil
 }
 
-// plain leaves it to the encoder how a node is written.
+// plain leaves it to the encoder how a node is written, but for texts in which something has to be escaped.
 func plain(n *yaml.Node) {
-	if len(n.Content) > 0 || n.Kind == yaml.ScalarNode {
+	switch {
+	case n.Kind == yaml.ScalarNode && strings.ContainsFunc(n.Value, hidden):
+		n.Style = yaml.DoubleQuotedStyle
+	case len(n.Content) > 0 || n.Kind == yaml.ScalarNode:
 		n.Style = 0
 	}
 	for _, child := range n.Content {

@@ -73,7 +73,7 @@ func (a *app) list(ctx context.Context, repo *ostree.Repo, as format) error {
 	}
 	if as == formatText {
 		for _, image := range images {
-			fmt.Fprintln(a.out, image)
+			fmt.Fprintln(a.out, oneLine(image))
 		}
 		return nil
 	}

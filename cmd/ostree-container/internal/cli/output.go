@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,8 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
@@ -171,7 +168,7 @@ func formatAttr(attr slog.Attr) string {
 
 // printJSON writes v to standard output as one indented document.
 func (a *app) printJSON(v any) error {
-	enc := json.NewEncoder(jsonOutput{a.out})
+	enc := json.NewEncoder(jsonOutput{w: a.out})
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
@@ -179,30 +176,9 @@ func (a *app) printJSON(v any) error {
 
 // printJSONLine writes v to standard output as one line.
 func (a *app) printJSONLine(v any) error {
-	enc := json.NewEncoder(jsonOutput{a.out})
+	enc := json.NewEncoder(jsonOutput{w: a.out})
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
-}
-
-// jsonOutput escapes the control characters that encoding/json leaves as they are, DEL and U+0080 to U+009F: a terminal obeys them, and texts
-// may come from registries and images. In JSON they are nowhere but in strings. An Encoder writes each document at once.
-type jsonOutput struct{ w io.Writer }
-
-func (o jsonOutput) Write(p []byte) (int, error) {
-	var b bytes.Buffer
-	for rest := p; len(rest) > 0; {
-		r, size := utf8.DecodeRune(rest)
-		if unicode.IsControl(r) && r >= 0x7f {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.Write(rest[:size])
-		}
-		rest = rest[size:]
-	}
-	if _, err := o.w.Write(b.Bytes()); err != nil {
-		return 0, err
-	}
-	return len(p), nil
 }
 
 // checkDir fails if the directory of an output file is missing, or there is a directory in its place, before the work begins whose

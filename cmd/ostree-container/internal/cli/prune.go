@@ -132,7 +132,7 @@ func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, f *pruneFla
 	}
 	if f.sizes || f.dryRun {
 		for _, image := range p.Freed {
-			fmt.Fprintf(a.out, "%s: %s (objects: %d, %s)\n", f.tense("Removed", "Would remove"), image.Image, image.Objects, formatSize(image.Bytes))
+			fmt.Fprintf(a.out, "%s: %s (objects: %d, %s)\n", f.tense("Removed", "Would remove"), oneLine(image.Image.String()), image.Objects, formatSize(image.Bytes))
 		}
 	}
 	return nil
@@ -171,7 +171,7 @@ func (a *app) pruneImages(ctx context.Context, sysroot *ostree.Sysroot, f *prune
 			fmt.Fprintln(a.out, "No unreferenced images.")
 		}
 		for _, ref := range gone {
-			fmt.Fprintf(a.out, "%s: %s\n", f.tense("Removed", "Would remove"), ref)
+			fmt.Fprintf(a.out, "%s: %s\n", f.tense("Removed", "Would remove"), oneLine(ref.String()))
 		}
 	}
 	if f.andLayers {

@@ -246,13 +246,13 @@ func (a *app) reportPulled(ref imageref.OSTreeImageReference, state *container.L
 		return a.printJSONLine(r)
 	}
 	if fetched == nil {
-		fmt.Fprintf(a.out, "No changes in %s => %s\n", ref, state.MergeCommit)
+		fmt.Fprintf(a.out, "No changes in %s => %s\n", oneLine(ref.String()), state.MergeCommit)
 		return nil
 	}
 	if state.VerifyText != "" {
-		fmt.Fprintln(a.out, state.VerifyText)
+		fmt.Fprintln(a.out, lines(state.VerifyText))
 	}
-	fmt.Fprintf(a.out, "Wrote: %s => %s\n", ref, state.MergeCommit)
+	fmt.Fprintf(a.out, "Wrote: %s => %s\n", oneLine(ref.String()), state.MergeCommit)
 	return nil
 }
 

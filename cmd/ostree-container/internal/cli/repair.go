@@ -151,7 +151,7 @@ func (a *app) repair(ctx context.Context, sysroot *ostree.Sysroot, resultFile st
 	}
 	if !dryRun {
 		for _, image := range result.Corrupted {
-			fmt.Fprintf(a.out, "Removed: %s\n", image)
+			fmt.Fprintf(a.out, "Removed: %s\n", oneLine(image))
 		}
 		return nil
 	}
@@ -165,7 +165,7 @@ func (a *app) repair(ctx context.Context, sysroot *ostree.Sysroot, resultFile st
 // reportVerified says what the comparison of an image with its layers gave.
 func (a *app) reportVerified(ref imageref.ImageReference, v *container.Verification) {
 	if v.OK() {
-		fmt.Fprintf(a.out, "OK image %s (verified=%d)\n", ref, v.Verified)
+		fmt.Fprintf(a.out, "OK image %s (verified=%d)\n", oneLine(ref.String()), v.Verified)
 		return
 	}
 	a.warn("Corrupted image %s: inode clashes: %d, unknown: %d, ok: %d", ref, len(v.InodeCorrupted), len(v.OtherCorrupted), v.Verified)

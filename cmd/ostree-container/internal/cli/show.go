@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/go-openapi/strfmt"
@@ -124,8 +125,12 @@ func (a *app) metadataCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprint(a.out, text)
-			return nil
+			var out io.Writer = a.out
+			if isTerminal(a.out.w) {
+				out = jsonOutput{w: a.out} // elsewhere to the byte
+			}
+			_, err = io.WriteString(out, text)
+			return err
 		})
 	}
 	return cmd

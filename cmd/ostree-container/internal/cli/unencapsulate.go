@@ -88,7 +88,7 @@ func (a *app) unencapsulate(ctx context.Context, repo *ostree.Repo, ref imageref
 		})
 	}
 	if u.VerifyText != "" {
-		fmt.Fprintln(a.out, u.VerifyText)
+		fmt.Fprintln(a.out, lines(u.VerifyText))
 	}
 	name := u.Commit
 	if f.writeRef != "" {
