@@ -28,6 +28,10 @@ const (
 	maxKargs     = 64 << 10
 )
 
+// maxCommandLine is how many bytes the arguments of an image may have together, with a space between them: the largest COMMAND_LINE_SIZE of
+// the kernel's architectures (s390; x86 and arm64 have 2048). A kernel cuts off what is beyond its own without a word, and with it ostree=.
+const maxCommandLine = 4096
+
 // Kargs says how the kernel arguments of a new deployment differ from those of the one it takes its configuration from.
 type Kargs struct{ Added, Removed []string }
 
@@ -108,7 +112,7 @@ func imageKargs(tree fs.FS, arch string) (list []string, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	left := maxKargs
+	left, length := maxKargs, 0
 	for _, e := range entries {
 		if path.Ext(e.Name()) != ".toml" || e.Name() == ".toml" {
 			continue
@@ -122,6 +126,12 @@ func imageKargs(tree fs.FS, arch string) (list []string, err error) {
 		args, err := parseKargs(text, arch)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrKargs, name, err)
+		}
+		for _, arg := range args {
+			length += len(arg) + 1
+		}
+		if length-1 > maxCommandLine {
+			return nil, fmt.Errorf("%w: %s: with it the kernel arguments have %d bytes, at most %d are taken", ErrKargs, name, length-1, maxCommandLine)
 		}
 		list = append(list, args...)
 	}

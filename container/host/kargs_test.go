@@ -84,6 +84,29 @@ func TestManyKargs(t *testing.T) {
 	assert.Equal(t, strings.Split("abcdefgh", ""), list)
 }
 
+// More than any kernel reads is refused, over all files; what is for another architecture does not count.
+func TestKargsLongerThanACommandLine(t *testing.T) {
+	t.Parallel()
+	file := func(name string, size int, rest string) (string, *fstest.MapFile) {
+		return kargsDir + "/" + name, &fstest.MapFile{Data: []byte("kargs = ['" + strings.Repeat("x", size) + "']\n" + rest)}
+	}
+	tree := fstest.MapFS{}
+	add := func(name string, size int, rest string) { path, f := file(name, size, rest); tree[path] = f }
+	add("a.toml", 2000, "")
+	add("b.toml", 2095, "")
+	add("c.toml", 4000, "match-architectures = ['other']\n")
+	list, err := imageKargs(tree, "x86_64")
+	require.NoError(t, err)
+	assert.Len(t, strings.Join(list, " "), 4096)
+	add("b.toml", 2096, "")
+	_, err = imageKargs(tree, "x86_64")
+	require.ErrorIs(t, err, ErrKargs)
+	assert.ErrorContains(t, err, "usr/lib/bootc/kargs.d/b.toml: with it the kernel arguments have 4097 bytes, at most 4096 are taken")
+	add("a.toml", 5000, "")
+	_, err = imageKargs(tree, "x86_64")
+	require.ErrorContains(t, err, "kargs.d/a.toml")
+}
+
 func TestSplitKargs(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string][]string{
