@@ -348,8 +348,10 @@ func pullContext(ctx context.Context, policy string, repo *ostree.Repo, ref stri
 	}
 	imp, err := container.NewImporter(repo, image, &container.ImporterOptions{
 		Registry: &registry.Options{
-			InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, PolicyPath: policy,
-			StallTimeout: 2 * time.Second, Retry: registry.Retry{Delay: 10 * time.Millisecond},
+			Access:       registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous},
+			PolicyPath:   policy,
+			StallTimeout: 2 * time.Second,
+			Retry:        registry.Retry{Delay: 10 * time.Millisecond},
 		},
 	})
 	if err != nil {

@@ -55,7 +55,7 @@ func newRepo(t testing.TB, mode ostree.Mode) (*ostree.Repo, string) {
 func pull(t testing.TB, repo *ostree.Repo, ref string, opts container.ImporterOptions) (*container.LayeredImageState, bool, error) {
 	t.Helper()
 	if opts.Registry == nil {
-		opts.Registry = &registry.Options{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}
+		opts.Registry = &registry.Options{Access: registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}}
 	}
 	if opts.Registry.PolicyPath == "" {
 		opts.Registry.PolicyPath = policyFile(t)

@@ -22,15 +22,26 @@ const OriginContainer = "container-image-reference"
 // StaterootDefault is the name of the default stateroot.
 const StaterootDefault = "default"
 
+// PullOptions say how an image is imported where that is only a part of the work. Each field is that of ImporterOptions.
+type PullOptions struct {
+	Registry    *registry.Options // credentials, TLS and policy; nil: the defaults of ImporterOptions
+	Strict      bool              // refuse layers with devices, FIFOs and the like
+	IgnoreSpace bool              // fetch even if the compressed layers alone do not fit
+	KeepBlobs   bool              // keep manifest, config and layers as they were fetched
+	Jobs        int               // layers worked on at once; 0: 6
+	Progress    func(Event)       // called with one event at a time; nil: not at all
+	Logger      *slog.Logger      // gets what is of interest but no error; nil: silent
+}
+
 // DeployOptions are options of Deploy; nil means the default.
 type DeployOptions struct {
+	PullOptions
+
 	// Kargs replaces the whole kernel command line. Nil: that of the merge deployment is kept.
 	Kargs []string
 	// TargetImgref is the image that the host follows from now on, if it is not the one that is deployed.
 	TargetImgref *imageref.OSTreeImageReference
-	// Registry holds credentials, TLS and policy; nil: see ImporterOptions.
-	Registry *registry.Options
-	// NoImgref writes no ref for the image, only for its layers, so that a later image need not be removed by hand.
+	// NoImgref writes no ref for the image, only for its layers: ListImages does not list it, and with the deployment it can go as well.
 	NoImgref bool
 	// NoClean leaves old deployments, boot files and objects.
 	NoClean bool
@@ -39,18 +50,11 @@ type DeployOptions struct {
 	// Unless is called once the image is in the repository, while the lock of the sysroot is held; true: no deployment is made of it.
 	// Nil: one is made, also of an image that is deployed already.
 	Unless func(*LayeredImageState) (bool, error)
-	// MergeKargs gives the kernel command line where Kargs is nil, nil: that of the merge deployment (which may be nil) is kept. It is called
-	// after Unless, while the lock of the sysroot is held.
+	// MergeKargs is called for the kernel command line if Kargs is nil, after Unless and while the lock of the sysroot is held. Where it
+	// returns nil, that of the merge deployment is kept. merge is nil where there is none: the first deployment of a stateroot.
 	MergeKargs func(state *LayeredImageState, merge *ostree.Deployment) ([]string, error)
 	// Then is called once the deployment is staged or written, while the lock of the sysroot is still held; not if Unless was true.
 	Then func()
-	// Strict, IgnoreSpace, KeepBlobs and Jobs are those of ImporterOptions.
-	Strict, IgnoreSpace, KeepBlobs bool
-	Jobs                           int
-	// Progress is called with one event at a time; nil: not at all.
-	Progress func(Event)
-	// Logger gets what is of interest but no error; nil: silent.
-	Logger *slog.Logger
 }
 
 // Deploy imports an image into the sysroot's repository and makes a deployment of it: staged if the sysroot is booted, written at

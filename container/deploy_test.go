@@ -88,7 +88,9 @@ func openSysroot(t testing.TB, dir string) *ostree.Sysroot {
 // quickly trusts every image and asks a registry that is not there once.
 func quickly(t testing.TB) *registry.Options {
 	return &registry.Options{
-		InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, PolicyPath: policyFile(t), Retry: registry.Retry{Attempts: 1},
+		Access:     registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous},
+		PolicyPath: policyFile(t),
+		Retry:      registry.Retry{Attempts: 1},
 	}
 }
 
@@ -180,7 +182,7 @@ func TestDeploy(t *testing.T) {
 	s := newSystem(t, "default")
 	w := osImage("1").Write(t, t.TempDir(), "latest")
 	r := &recorder{t: t}
-	state := s.mustDeploy(w.Ref, container.DeployOptions{Kargs: []string{"root=LABEL=root", "quiet", "x=a b"}, Progress: r.event})
+	state := s.mustDeploy(w.Ref, container.DeployOptions{PullOptions: container.PullOptions{Progress: r.event}, Kargs: []string{"root=LABEL=root", "quiet", "x=a b"}})
 	assert.Equal(t, []string{
 		"+resolve", "-resolve", "+import", "-import", "+merge", "-merge", "+gc", "-gc", "+deploy", "-deploy", "+cleanup", "-cleanup",
 	}, r.phases())
@@ -237,7 +239,7 @@ func TestDeployOrigin(t *testing.T) {
 			s := newSystem(t, "default")
 			ref, err := imageref.ParseOSTree(tc.ref)
 			require.NoError(t, err)
-			state, err := container.Deploy(t.Context(), s.Sysroot, "default", ref, &container.DeployOptions{Registry: quickly(t), TargetImgref: tc.target})
+			state, err := container.Deploy(t.Context(), s.Sysroot, "default", ref, &container.DeployOptions{PullOptions: container.PullOptions{Registry: quickly(t)}, TargetImgref: tc.target})
 			require.NoError(t, err)
 			s.sound()
 			assert.Equal(t, "[origin]\ncontainer-image-reference="+tc.origin+"\n", s.read(s.deployment(state.MergeCommit, 0)+".origin"))
@@ -406,7 +408,7 @@ func TestDeployRefuses(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSystem(t, "default")
 			w := tc.img.Write(t, t.TempDir(), "latest")
-			_, err := container.Deploy(t.Context(), s.Sysroot, tc.stateroot, unverified(t, w.Ref), &container.DeployOptions{Registry: quickly(t)})
+			_, err := container.Deploy(t.Context(), s.Sysroot, tc.stateroot, unverified(t, w.Ref), &container.DeployOptions{PullOptions: container.PullOptions{Registry: quickly(t)}})
 			require.Error(t, err)
 			if tc.is != nil {
 				require.ErrorIs(t, err, tc.is)
@@ -458,7 +460,7 @@ func TestB13_DeployTakesTheLock(t *testing.T) {
 	require.Equal(t, "locked", holder.lines.Text())
 	for name, op := range map[string]func(ctx context.Context, log *slog.Logger) error{
 		"deploy": func(ctx context.Context, log *slog.Logger) error {
-			_, err := container.Deploy(ctx, s.Sysroot, "default", unverified(t, w.Ref), &container.DeployOptions{Registry: quickly(t), Logger: log})
+			_, err := container.Deploy(ctx, s.Sysroot, "default", unverified(t, w.Ref), &container.DeployOptions{PullOptions: container.PullOptions{Registry: quickly(t), Logger: log}})
 			return err
 		},
 		"prune": func(ctx context.Context, log *slog.Logger) error {
@@ -494,14 +496,14 @@ func TestB13_DeployTakesTheLock(t *testing.T) {
 	s.sound()
 	other := openSysroot(t, s.dir)
 	held := 0
-	state := s.mustDeploy(osImage("2").Write(t, dir, "latest").Ref, container.DeployOptions{Progress: func(container.Event) {
+	state := s.mustDeploy(osImage("2").Write(t, dir, "latest").Ref, container.DeployOptions{PullOptions: container.PullOptions{Progress: func(container.Event) {
 		ok, err := other.TryLock(t.Context())
 		assert.NoError(t, err)
 		if !assert.False(t, ok, "the lock is free in the middle of a deployment") {
 			other.Unlock()
 		}
 		held++
-	}})
+	}}})
 	assert.Greater(t, held, 10)
 	assert.Len(t, s.Deployments(), 2)
 	assert.Contains(t, s.status(), state.MergeCommit)
@@ -629,7 +631,7 @@ func stagedTask(ctx context.Context, sysroot *ostree.Sysroot, c task, options *r
 		if err != nil {
 			return err
 		}
-		state, err := container.Deploy(ctx, sysroot, "default", ref, &container.DeployOptions{Registry: options, NoImgref: n < 2})
+		state, err := container.Deploy(ctx, sysroot, "default", ref, &container.DeployOptions{PullOptions: container.PullOptions{Registry: options}, NoImgref: n < 2})
 		if err != nil {
 			return err
 		}

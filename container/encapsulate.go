@@ -81,17 +81,10 @@ type EncapsulateOptions struct {
 	Jobs int
 	// Push says how an image is sent to other places than a directory; nil means the default.
 	Push *PushOptions
-	// Progress is called after each layer, by one goroutine at a time; nil: not at all.
-	Progress func(EncapsulateProgress)
-	// Logger gets warnings; nil: silent.
+	// Progress is called with one event at a time; nil: not at all.
+	Progress func(Event)
+	// Logger gets what is of interest but no error; nil: silent.
 	Logger *slog.Logger
-}
-
-// EncapsulateProgress says that a layer has been written.
-type EncapsulateProgress struct {
-	Done, Total int    // layers
-	Name        string // what is in it
-	Size        int64  // bytes, compressed
 }
 
 // Encapsulate makes an image of a commit, such as ostree-rs-ext, bootc and rpm-ostree read it, and writes it to dest. rev is a ref or
@@ -109,12 +102,13 @@ func Encapsulate(ctx context.Context, repo *ostree.Repo, rev string, dest imager
 	if err != nil {
 		return "", err
 	}
-	return writeImage(ctx, dest, opts.Push, nil, b.build)
+	return writeImage(ctx, dest, opts.Push, b.progress, b.build)
 }
 
 // imageBuilder makes the image of one commit.
 type imageBuilder struct {
 	opts     EncapsulateOptions
+	progress *progress
 	contents *objectset.Contents
 	pool     *compress.Pool
 	labels   map[string]string
@@ -123,7 +117,7 @@ type imageBuilder struct {
 
 // newImageBuilder checks all that can be known before the first file is read, so that nothing is written if it cannot be done.
 func newImageBuilder(ctx context.Context, repo *ostree.Repo, rev string, dest imageref.ImageReference, opts *EncapsulateOptions) (*imageBuilder, error) {
-	b := &imageBuilder{opts: *opts}
+	b := &imageBuilder{opts: *opts, progress: &progress{emit: opts.Progress}}
 	b.opts.Logger = orSilent(b.opts.Logger)
 	if b.opts.Jobs <= 0 {
 		b.opts.Jobs = runtime.GOMAXPROCS(0)

@@ -193,9 +193,7 @@ func (b *imageBuilder) writeLayers(ctx context.Context, dir *ocidir.Dir) ([]writ
 			mu.Lock()
 			defer mu.Unlock()
 			done++
-			if b.opts.Progress != nil {
-				b.opts.Progress(EncapsulateProgress{Done: done, Total: len(layers), Name: history, Size: l.desc.Size})
-			}
+			b.progress.send(LayerWritten{N: done, Total: len(layers), Name: history, Size: l.desc.Size})
 			return nil
 		})
 	}

@@ -90,10 +90,12 @@ func (b *imageBuilder) build(ctx context.Context, dir *ocidir.Dir, tag string) (
 	if err != nil {
 		return "", err
 	}
+	done := b.progress.phase(PhaseExport)
 	layers, err := b.writeLayers(ctx, dir)
 	if err != nil {
 		return "", err
 	}
+	done()
 	manifest := &ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
 	config := &ocispec.Image{
 		Created: &created, Platform: ocispec.Platform{Architecture: runtime.GOARCH, OS: "linux"}, RootFS: ocispec.RootFS{Type: "layers"},

@@ -506,7 +506,11 @@ func TestEncapsulateIsCancelled(t *testing.T) {
 	gone := errors.New("gone")
 	path := filepath.Join(t.TempDir(), "out")
 	_, err := container.Encapsulate(ctx, repo, commit, ociRef(t, path), &container.EncapsulateOptions{
-		ContentMeta: contentMetaOf(t, repo, commit), Jobs: 1, Progress: func(container.EncapsulateProgress) { cancel(gone) },
+		ContentMeta: contentMetaOf(t, repo, commit), Jobs: 1, Progress: func(e container.Event) {
+			if _, ok := e.(container.LayerWritten); ok {
+				cancel(gone)
+			}
+		},
 	})
 	require.ErrorIs(t, err, gone)
 	assert.NoDirExists(t, path)

@@ -730,14 +730,14 @@ func TestDeployCancelled(t *testing.T) {
 		n := 0
 		var when time.Time
 		deploying := false
-		_, err := container.Deploy(ctx, s.Sysroot, "default", unverified(t, w.Ref), &container.DeployOptions{Registry: options, Progress: func(e container.Event) {
+		_, err := container.Deploy(ctx, s.Sysroot, "default", unverified(t, w.Ref), &container.DeployOptions{PullOptions: container.PullOptions{Registry: options, Progress: func(e container.Event) {
 			if n++; n == at {
 				started, ok := e.(container.PhaseStarted)
 				deploying = ok && started.Phase == container.PhaseDeploy
 				when = time.Now()
 				cancel(cause)
 			}
-		}})
+		}}})
 		took := time.Since(when)
 		cancel(nil)
 		if err == nil {
@@ -910,7 +910,7 @@ func TestB30_DeployIsSafeFromCollections(t *testing.T) {
 	s.lockTimeout(1)
 	w := osImage("1").Write(t, t.TempDir(), "latest")
 	tried := false
-	state := s.mustDeploy(w.Ref, container.DeployOptions{NoImgref: true, Progress: func(e container.Event) {
+	state := s.mustDeploy(w.Ref, container.DeployOptions{PullOptions: container.PullOptions{Progress: func(e container.Event) {
 		if started, ok := e.(container.PhaseStarted); ok && started.Phase == container.PhaseDeploy {
 			tried = true
 			p := startChild(t, task{Do: "collect", Repo: s.repo})
@@ -919,7 +919,7 @@ func TestB30_DeployIsSafeFromCollections(t *testing.T) {
 			_ = p.Wait() // it may be refused, after a second
 			_, _ = ti.Output("ostree", "--repo="+s.repo, "prune", "--refs-only")
 		}
-	}})
+	}}, NoImgref: true})
 	require.True(t, tried)
 	assert.Len(t, blobRefs(oracle.Refs(t, s.repo)), 2)
 	ti.Run(t, "ostree", "--repo="+s.repo, "ls", "-R", state.MergeCommit)
@@ -942,7 +942,7 @@ func TestDeployWhileAnotherProcessPulls(t *testing.T) {
 	var log strings.Builder
 	image := osImage("1").Write(t, dir, "latest")
 	start := time.Now()
-	state, err := s.deploy(image.Ref, container.DeployOptions{Logger: textLogger(&log)})
+	state, err := s.deploy(image.Ref, container.DeployOptions{PullOptions: container.PullOptions{Logger: textLogger(&log)}})
 	assert.Less(t, time.Since(start), 15*time.Second)
 	require.NoError(t, err)
 	assert.Contains(t, log.String(), "level=WARN")

@@ -271,7 +271,8 @@ func TestHostileBlobThatStallsBehindItsError(t *testing.T) {
 	repo, repoDir := newRepo(t, modeHere())
 	start := time.Now()
 	_, _, err := pull(t, repo, reg.Ref("os", "latest"), container.ImporterOptions{Registry: &registry.Options{
-		InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, StallTimeout: time.Minute,
+		Access:       registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous},
+		StallTimeout: time.Minute,
 	}})
 	require.ErrorContains(t, err, "tar")
 	assert.Less(t, time.Since(start), 10*time.Second)

@@ -89,14 +89,16 @@ func TestB11_FetchManifestUsesCredentials(t *testing.T) {
 	require.NoError(t, os.WriteFile(auth, []byte(`{"auths":{"`+reg.Host()+`":{"auth":"bWU6c2VjcmV0"}}}`), 0o600))
 	options := func() *registry.Options {
 		o := quickly(t)
-		o.Auth = registry.AuthOSTree
+		o.Auth = registry.AuthAuto
 		return o
 	}
 	_, _, err := container.FetchManifest(t.Context(), ref, options())
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), http.StatusText(http.StatusUnauthorized)[:5])
 	assert.NotContains(t, err.Error(), "secret")
-	for name, o := range map[string]*registry.Options{"file": {AuthFile: auth}, "credentials": {Username: "me", Password: "secret"}} {
+	for name, o := range map[string]*registry.Options{
+		"file": {Access: registry.Access{AuthFile: auth}}, "credentials": {Access: registry.Access{Username: "me", Password: "secret"}},
+	} {
 		o.InsecureSkipTLSVerify, o.PolicyPath = true, policyFile(t)
 		manifest, digest, err := container.FetchManifest(t.Context(), ref, o)
 		require.NoError(t, err, name)

@@ -94,7 +94,7 @@ func TestReexportOfKeptBlobs(t *testing.T) {
 		return append(bytes.ReplaceAll(m, []byte(`,"`), []byte(",\n  \"")), '\n') // not as anybody would write it again
 	}}.Write(t, t.TempDir(), "latest")
 	host := ti.DockerRegistry(t, "")
-	push := &registry.PushOptions{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}
+	push := &registry.PushOptions{Access: registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}}
 	for _, mode := range []ostree.Mode{modeHere(), ostree.ModeBareUser, ostree.ModeArchive} {
 		repo, dir := newRepo(t, mode)
 		state := mustPull(t, repo, w.Ref, keepBlobs)
@@ -148,7 +148,7 @@ func TestReexportOfKeptDockerImage(t *testing.T) {
 	want := digest.FromString(raw)
 	repo, dir := newRepo(t, modeHere())
 	mustPull(t, repo, src, keepBlobs)
-	push := &registry.PushOptions{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}
+	push := &registry.PushOptions{Access: registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}}
 	for _, dest := range []string{"docker://" + host + "/dest:x", "dir:" + out + "/dir"} {
 		assert.Equal(t, want, reexport(t, repo, src, dest, &container.ReexportOptions{PreserveDigests: true, Push: push}))
 		assert.Equal(t, raw, ti.Run(t, "skopeo", "inspect", "--tls-verify=false", "--raw", dest))
@@ -484,7 +484,7 @@ func TestPruneOfKeptBlobs(t *testing.T) {
 	s := newSystem(t, "default")
 	dir := t.TempDir()
 	deployed := osImage("1").Write(t, dir, "deployed")
-	s.mustDeploy(deployed.Ref, container.DeployOptions{NoClean: true, KeepBlobs: true})
+	s.mustDeploy(deployed.Ref, container.DeployOptions{PullOptions: container.PullOptions{KeepBlobs: true}, NoClean: true})
 	repo, err := s.Repo()
 	require.NoError(t, err)
 	img := osImage("1")

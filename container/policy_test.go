@@ -70,8 +70,10 @@ func (s *signing) pull(t *testing.T, repo *ostree.Repo, scheme, image, policy st
 	ref, err := imageref.ParseOSTree(scheme + ":" + image)
 	require.NoError(t, err)
 	imp, err := container.NewImporter(repo, ref, &container.ImporterOptions{Registry: &registry.Options{
-		InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, PolicyPath: s.policies[policy], RegistriesDir: s.registriesDir,
-		Retry: registry.Retry{Attempts: 1},
+		Access:        registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous},
+		PolicyPath:    s.policies[policy],
+		RegistriesDir: s.registriesDir,
+		Retry:         registry.Retry{Attempts: 1},
 	}})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, imp.Close()) }()

@@ -19,7 +19,8 @@ const (
 	PhaseCleanup Phase = "cleanup" // old deployments
 )
 
-// Event is one of PhaseStarted, PhaseDone, LayersPlanned, LayerStarted, LayerProgress and LayerDone.
+// Event is one of PhaseStarted, PhaseDone, LayersPlanned, LayerStarted, LayerProgress, LayerDone and
+// LayerWritten.
 type Event interface{ event() }
 
 // PhaseStarted says that a phase begins.
@@ -60,12 +61,20 @@ type LayerDone struct {
 	ObjectsWritten int64
 }
 
+// LayerWritten says that Encapsulate has written a layer of the image.
+type LayerWritten struct {
+	N, Total int    // how many are written, of how many
+	Name     string // what is in it
+	Size     int64  // bytes, compressed
+}
+
 func (PhaseStarted) event()  {}
 func (PhaseDone) event()     {}
 func (LayersPlanned) event() {}
 func (LayerStarted) event()  {}
 func (LayerProgress) event() {}
 func (LayerDone) event()     {}
+func (LayerWritten) event()  {}
 
 // progress calls a function with one event at a time.
 type progress struct {

@@ -238,7 +238,7 @@ func TestRemoveUndeployedImages(t *testing.T) {
 	one := osImage("1").Write(t, dir, "v1")
 	osImage("2").Write(t, dir, "v2")
 	s.mustDeploy(one.Ref, container.DeployOptions{})
-	_, err := container.Deploy(t.Context(), s.Sysroot, "second", unverified(t, reg.Ref("os", "v2")), &container.DeployOptions{Registry: quickly(t)})
+	_, err := container.Deploy(t.Context(), s.Sysroot, "second", unverified(t, reg.Ref("os", "v2")), &container.DeployOptions{PullOptions: container.PullOptions{Registry: quickly(t)}})
 	require.NoError(t, err)
 	repo, err := s.Repo()
 	require.NoError(t, err)

@@ -16,9 +16,9 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// Phases of Reexport; Encapsulate has PhasePush too.
+// Phases of Reexport and Encapsulate.
 const (
-	PhaseExport Phase = "export" // layers are made again
+	PhaseExport Phase = "export" // layers are made
 	PhasePush   Phase = "push"   // the image goes to its destination
 )
 
@@ -27,8 +27,9 @@ type ReexportOptions struct {
 	// Compression of the layers; zero: the blobs that were kept (see ImporterOptions.KeepBlobs), else gzip, and none for what is kept
 	// uncompressed (docker-archive, docker-daemon).
 	Compression Compression
-	// Level is 1 to 9 for gzip, 1 to 19 for zstd; 0: 6 and 3, for containers-storage gzip's 1.
-	Level int
+	// CompressionLevel is 1 to 9 for gzip, 1 to 19 for zstd; 0: 6 for gzip (1 for containers-storage, which unpacks it at once), 3 for
+	// zstd.
+	CompressionLevel int
 	// PreserveDigests makes it an error, ErrDigestChanged, if the manifest at the destination would not have the digest that the image was
 	// pulled with. No image is added or replaced there then; an "oci:" directory that exists may be left with blobs that nothing names.
 	PreserveDigests bool
@@ -48,7 +49,7 @@ type ReexportOptions struct {
 // What the repository does not keep, such as times and the order of members, is not that of the original: where that matters the
 // digests differ. An image that was made by Reexport or Encapsulate with the same options comes out with the same digest.
 //
-// An image that was imported with KeepBlobs is written as it was fetched, if Compression and Level are zero: manifest, config and layers,
+// An image that was imported with KeepBlobs is written as it was fetched, if Compression and CompressionLevel are zero: manifest, config and layers,
 // each compared with its digest. If one of them is damaged the layers are made again after all, which is logged; with PreserveDigests, and
 // of an encrypted image, it is an error. A docker manifest becomes one of OCI where nothing else can be (oci, oci-archive); docker-archive and
 // docker-daemon keep no manifest.
@@ -82,7 +83,7 @@ func Reexport(ctx context.Context, repo *ostree.Repo, ref, dest imageref.ImageRe
 	if opts.PreserveDigests && !keepsManifest(dest.Transport) {
 		return "", fmt.Errorf("%w: %s keeps no manifests", ErrDigestChanged, dest.Transport)
 	}
-	if opts.Compression == "" && opts.Level == 0 {
+	if opts.Compression == "" && opts.CompressionLevel == 0 {
 		id, err := reexportKept(ctx, repo, state, dest, opts)
 		var damaged *damagedKept
 		switch {
@@ -113,7 +114,7 @@ func (o *ReexportOptions) pool(t imageref.Transport) (*compress.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	level := o.Level
+	level := o.CompressionLevel
 	if o.Compression == "" && level == 0 {
 		switch t {
 		case imageref.TransportDockerArchive, imageref.TransportDockerDaemon:

@@ -54,7 +54,7 @@ func TestReexportKeepsTheDigest(t *testing.T) {
 			mustPull(t, into, "oci:"+path+":x", container.ImporterOptions{})
 			oracle.Fsck(t, intoDir)
 			got := reexport(t, into, "oci:"+path+":x", "oci:"+path+"-again:x",
-				&container.ReexportOptions{Compression: tc.opts.Compression, Level: tc.opts.CompressionLevel})
+				&container.ReexportOptions{Compression: tc.opts.Compression, CompressionLevel: tc.opts.CompressionLevel})
 			if !assert.Equal(t, want, got) {
 				m, c := loadImage(t, path+":x")
 				m2, c2 := loadImage(t, path+"-again:x")
@@ -68,7 +68,7 @@ func TestReexportKeepsTheDigest(t *testing.T) {
 			}
 			// Through another place, too.
 			assert.Equal(t, want, reexport(t, into, "oci:"+path+":x", "oci-archive:"+path+".ociarchive:x",
-				&container.ReexportOptions{Compression: tc.opts.Compression, Level: tc.opts.CompressionLevel}))
+				&container.ReexportOptions{Compression: tc.opts.Compression, CompressionLevel: tc.opts.CompressionLevel}))
 		})
 	}
 }

@@ -263,7 +263,7 @@ func TestReexportRefuses(t *testing.T) {
 			require.NoError(t, repo.SetRefImmediate(t.Context(), "", imageRefOf(t, w.Ref), ""))
 		}, container.ErrNoSuchImage, w.Ref},
 		{"unknown compression", "", container.ReexportOptions{Compression: "xz"}, nil, nil, "xz"},
-		{"level", "", container.ReexportOptions{Level: 99}, nil, nil, "99"},
+		{"level", "", container.ReexportOptions{CompressionLevel: 99}, nil, nil, "99"},
 		{"other files", "oci:" + full, container.ReexportOptions{}, nil, nil, full},
 		{"no parent", "oci:" + full + "/no/parent", container.ReexportOptions{}, nil, os.ErrNotExist, "/no/parent"},
 		{"no registry", "docker://127.0.0.1:1/x", container.ReexportOptions{Push: &registry.PushOptions{Retry: registry.Retry{Attempts: 1}}}, nil, nil, "connection refused"},

@@ -138,7 +138,7 @@ func runChild(text string) error {
 		return err
 	}
 	ctx := context.Background()
-	options := &registry.Options{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, PolicyPath: c.Policy}
+	options := &registry.Options{Access: registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}, PolicyPath: c.Policy}
 	if c.Repo != "" {
 		return runRepoChild(ctx, c, options)
 	}
@@ -165,7 +165,12 @@ func runChild(text string) error {
 			return err
 		}
 		state, err := container.Deploy(ctx, sysroot, "default", ref, &container.DeployOptions{
-			Registry: options, NoImgref: c.NoRef, Progress: report, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+			PullOptions: container.PullOptions{
+				Registry: options,
+				Progress: report,
+				Logger:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
+			},
+			NoImgref: c.NoRef,
 		})
 		if err != nil {
 			return err
@@ -408,7 +413,7 @@ func TestReuseUpdateFetchesNewLayers(t *testing.T) {
 	reg.Reset()
 
 	imp, err := container.NewImporter(repo, unverified(t, ref), &container.ImporterOptions{
-		Registry: &registry.Options{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, PolicyPath: policyFile(t)},
+		Registry: &registry.Options{Access: registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}, PolicyPath: policyFile(t)},
 	})
 	require.NoError(t, err)
 	defer imp.Close()
@@ -482,7 +487,8 @@ func TestReuseAlreadyPresent(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, present, "(a) needs no registry at all")
 	_, _, err = pull(t, repo, tag, container.ImporterOptions{Registry: &registry.Options{
-		InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, Retry: registry.Retry{Attempts: 1},
+		Access: registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous},
+		Retry:  registry.Retry{Attempts: 1},
 	}})
 	require.Error(t, err, "(b) does")
 	assert.Contains(t, err.Error(), reg.Host())

@@ -186,7 +186,7 @@ func TestEncapsulateRootfsBesideAPrune(t *testing.T) {
 	ti.Run(t, "ostree", "--repo="+repoDir, "config", "set", "core.lock-timeout-secs", "0")
 	pruned := 0
 	_, err := container.EncapsulateRootfs(t.Context(), repo, dir, ociRef(t, t.TempDir()+"/out:x"), nil, &container.EncapsulateOptions{
-		Progress: func(container.EncapsulateProgress) {
+		Progress: func(container.Event) {
 			if pruned++; pruned == 1 {
 				out, err := exec.Command("ostree", "--repo="+repoDir, "prune", "--refs-only").CombinedOutput()
 				assert.Error(t, err, "%s", out)

@@ -35,7 +35,7 @@ type source struct {
 // real tool that refuses the image: a containers-storage unpacks what it is given.
 func transports() map[string]func(t *testing.T, w *ti.Written, layers []ti.Layer) (source, error) {
 	options := func() *registry.Options {
-		return &registry.Options{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous, Retry: registry.Retry{Attempts: 2, Delay: time.Millisecond}}
+		return &registry.Options{Access: registry.Access{InsecureSkipTLSVerify: true, Auth: registry.AuthAnonymous}, Retry: registry.Retry{Attempts: 2, Delay: time.Millisecond}}
 	}
 	all := map[string]func(t *testing.T, w *ti.Written, layers []ti.Layer) (source, error){
 		"oci": func(_ *testing.T, w *ti.Written, _ []ti.Layer) (source, error) {

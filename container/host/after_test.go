@@ -55,7 +55,7 @@ func TestChangesThatFailAfterwards(t *testing.T) {
 	assert.Equal(t, one.MergeCommit, c.Checksum)
 	assert.Equal(t, []string{"2"}, order())
 
-	opts := s.options()
+	opts := container.DeployOptions{PullOptions: s.options()}
 	_, err = container.Deploy(ctx, s.Sysroot, "os", s.write("2", "b"), &opts)
 	require.ErrorContains(t, err, "the image is deployed, but: ")
 	assert.Equal(t, []string{"2", "2"}, order())
@@ -107,9 +107,9 @@ func TestConflictingOptions(t *testing.T) {
 		},
 	} {
 		for _, mode := range []host.SoftReboot{host.SoftRebootAuto, host.SoftRebootRequired} {
-			require.ErrorIs(t, do(&host.UpgradeOptions{SoftReboot: mode, DownloadOnly: true, Deploy: s.options()}), host.ErrConflict, name)
+			require.ErrorIs(t, do(&host.UpgradeOptions{SoftReboot: mode, DownloadOnly: true, PullOptions: s.options()}), host.ErrConflict, name)
 		}
-		require.ErrorIs(t, do(&host.UpgradeOptions{SoftReboot: "sometimes", Deploy: s.options()}), host.ErrSoftRebootMode, name)
+		require.ErrorIs(t, do(&host.UpgradeOptions{SoftReboot: "sometimes", PullOptions: s.options()}), host.ErrSoftRebootMode, name)
 	}
 	assert.Len(t, s.Deployments(), 1)
 }
@@ -121,7 +121,7 @@ func twoStateroots(t *testing.T) (*system, imageref.OSTreeImageReference) {
 	ti.Run(t, "ostree", "admin", "os-init", "--sysroot="+s.dir, "other")
 	ref := s.write("1", "a")
 	s.deploy(ref)
-	opts := s.options()
+	opts := container.DeployOptions{PullOptions: s.options()}
 	_, err := container.Deploy(t.Context(), s.Sysroot, "other", ref, &opts)
 	require.NoError(t, err)
 	return s, ref

@@ -15,7 +15,7 @@ func ApplyDownloaded(ctx context.Context, sysroot *ostree.Sysroot, opts *Upgrade
 	if err != nil {
 		return nil, err
 	}
-	done, err := container.LockSysroot(ctx, sysroot, opts.Deploy.Logger)
+	done, err := container.LockSysroot(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}

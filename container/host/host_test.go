@@ -25,7 +25,7 @@ func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ctx := t.Context()
-	opts := &host.UpgradeOptions{Deploy: s.options()}
+	opts := &host.UpgradeOptions{PullOptions: s.options()}
 	_, err := host.Upgrade(ctx, s.Sysroot, opts)
 	require.ErrorIs(t, err, host.ErrNoDeployment)
 
@@ -91,7 +91,7 @@ func TestCheckOfWhatIsPulled(t *testing.T) {
 	_, err = imp.Import(t.Context(), prepared.Ready)
 	require.NoError(t, err)
 	require.NoError(t, imp.Close())
-	found, err := host.Check(t.Context(), s.Sysroot, &host.UpgradeOptions{Deploy: s.options()})
+	found, err := host.Check(t.Context(), s.Sysroot, &host.UpgradeOptions{PullOptions: s.options()})
 	require.NoError(t, err)
 	require.NotNil(t, found.Update)
 	assert.Equal(t, "2", found.Update.Version())
@@ -111,8 +111,8 @@ func TestUpgradeSeesOthers(t *testing.T) {
 	require.NoError(t, other.Load(t.Context()))
 	require.NoError(t, other.Lock(t.Context()))
 	waits := make(chan struct{})
-	opts := &host.UpgradeOptions{Deploy: s.options()}
-	opts.Deploy.Logger = slog.New(notifier{slog.DiscardHandler, func() { close(waits) }})
+	opts := &host.UpgradeOptions{PullOptions: s.options()}
+	opts.Logger = slog.New(notifier{slog.DiscardHandler, func() { close(waits) }})
 	done := make(chan error)
 	go func() {
 		_, err := host.Upgrade(t.Context(), s.Sysroot, opts)
@@ -120,7 +120,7 @@ func TestUpgradeSeesOthers(t *testing.T) {
 	}()
 	<-waits
 	other.Unlock()
-	o := s.options()
+	o := container.DeployOptions{PullOptions: s.options()}
 	_, err = container.Deploy(t.Context(), other, "os", three, &o)
 	require.NoError(t, err)
 	select {
@@ -153,9 +153,9 @@ func TestUpgradeRefuses(t *testing.T) {
 	s.deploy(s.write("1", "latest"))
 	s.write("2", "latest")
 	ctx := t.Context()
-	_, err := host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{DownloadOnly: true, Deploy: s.options()})
+	_, err := host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{DownloadOnly: true, PullOptions: s.options()})
 	require.ErrorIs(t, err, ostree.ErrNotBooted)
-	_, err = host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{SoftReboot: host.SoftRebootRequired, Deploy: s.options()})
+	_, err = host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{SoftReboot: host.SoftRebootRequired, PullOptions: s.options()})
 	if ostree.Supports(ostree.FeatureSoftReboot) {
 		require.ErrorIs(t, err, ostree.ErrNotBooted)
 	} else {
@@ -163,9 +163,9 @@ func TestUpgradeRefuses(t *testing.T) {
 	}
 	_, err = host.ApplyDownloaded(ctx, s.Sysroot, nil)
 	require.ErrorIs(t, err, ostree.ErrNotFound)
-	_, err = host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{Tag: "/", Deploy: s.options()})
+	_, err = host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{Tag: "/", PullOptions: s.options()})
 	require.ErrorIs(t, err, imageref.ErrInvalidReference)
-	opts := s.options()
+	opts := container.DeployOptions{PullOptions: s.options()}
 	opts.Locked = true
 	_, err = container.Deploy(ctx, s.Sysroot, "os", s.write("2", "latest"), &opts)
 	require.ErrorIs(t, err, ostree.ErrNotBooted)
@@ -179,7 +179,7 @@ func TestUpgradeRefuses(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, fresh.Close()) }()
 	require.NoError(t, fresh.Load(ctx))
-	_, err = host.Upgrade(ctx, fresh, &host.UpgradeOptions{Deploy: s.options()})
+	_, err = host.Upgrade(ctx, fresh, &host.UpgradeOptions{PullOptions: s.options()})
 	require.ErrorIs(t, err, host.ErrLayered)
 	assert.Len(t, s.Deployments(), 1)
 }

@@ -56,7 +56,7 @@ func TestKargsOfImages(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ctx := t.Context()
-	opts := &host.UpgradeOptions{Stateroot: "os", Deploy: s.options()}
+	opts := &host.UpgradeOptions{Stateroot: "os", PullOptions: s.options()}
 	kargs := func(list string) map[string]string {
 		return map[string]string{"kargs.d/10-a.toml": "kargs = [" + list + "]\n", "kargs.d/20-no.toml": "kargs = ['other']\nmatch-architectures = ['none']\n"}
 	}
@@ -117,19 +117,19 @@ func TestKargsOfABrokenImage(t *testing.T) {
 	s := newSystem(t)
 	s.deploy(s.writeWith("1", "latest", map[string]string{"kargs.d/a.toml": "kargs"}))
 	s.writeWith("2", "latest", map[string]string{"kargs.d/a.toml": "kargs = ['new']"})
-	up, err := host.Upgrade(t.Context(), s.Sysroot, &host.UpgradeOptions{Deploy: s.options()})
+	up, err := host.Upgrade(t.Context(), s.Sysroot, &host.UpgradeOptions{PullOptions: s.options()})
 	require.NoError(t, err)
 	assert.Equal(t, host.Kargs{Added: []string{"new"}}, up.Kargs)
 	assert.Equal(t, "new", s.bootOptions())
 
 	// One that another program reads, and has applied.
 	s.writeWith("3", "latest", map[string]string{"kargs.d/a.toml": "kargs = ['new']\n#" + strings.Repeat("x", 10<<10)})
-	opts := s.options()
+	opts := container.DeployOptions{PullOptions: s.options()}
 	opts.Kargs = []string{"mine", "new"}
 	_, err = container.Deploy(t.Context(), s.Sysroot, "os", up.Image, &opts)
 	require.NoError(t, err)
 	s.writeWith("4", "latest", map[string]string{"kargs.d/a.toml": "kargs = ['new', 'newer']"})
-	up, err = host.Upgrade(t.Context(), s.Sysroot, &host.UpgradeOptions{Deploy: s.options()})
+	up, err = host.Upgrade(t.Context(), s.Sysroot, &host.UpgradeOptions{PullOptions: s.options()})
 	require.NoError(t, err)
 	assert.Equal(t, host.Kargs{Added: []string{"newer"}}, up.Kargs)
 	assert.Equal(t, "mine new newer", s.bootOptions())
@@ -141,14 +141,14 @@ func TestKargsThatAreThereAlready(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
 	ctx := t.Context()
-	opts := s.options()
+	opts := container.DeployOptions{PullOptions: s.options()}
 	opts.Kargs = []string{"root=LABEL=root", "rw", "quiet"}
 	_, err := container.Deploy(ctx, s.Sysroot, "os", s.writeWith("1", "latest", nil), &opts)
 	require.NoError(t, err)
 	s.writeWith("2", "latest", map[string]string{"kargs.d/a.toml": "kargs = ['rw', 'nosmt', 'nosmt']", "kargs.d/b.toml": "kargs = ['root=LABEL=root']"})
 	upgrade := func() host.Kargs {
 		t.Helper()
-		up, err := host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{Deploy: s.options()})
+		up, err := host.Upgrade(ctx, s.Sysroot, &host.UpgradeOptions{PullOptions: s.options()})
 		require.NoError(t, err)
 		require.Equal(t, host.Deployed, up.Outcome)
 		return up.Kargs
@@ -171,7 +171,7 @@ func TestKargsThatAreThereAlready(t *testing.T) {
 func TestBoundImages(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	opts := &host.UpgradeOptions{Stateroot: "os", Deploy: s.options()}
+	opts := &host.UpgradeOptions{Stateroot: "os", PullOptions: s.options()}
 	up, err := host.Switch(t.Context(), s.Sysroot, s.writeWith("1", "latest", map[string]string{"bound-images.d/b.container": "x", "bound-images.d/a.image": "x"}), opts)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"usr/lib/bootc/bound-images.d/a.image", "usr/lib/bootc/bound-images.d/b.container"}, up.BoundImages)

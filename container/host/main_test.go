@@ -63,13 +63,13 @@ func (s *system) write(version, tag string) imageref.OSTreeImageReference {
 	return ref
 }
 
-func (s *system) options() container.DeployOptions {
-	return container.DeployOptions{Registry: &registry.Options{PolicyPath: s.policy}}
+func (s *system) options() container.PullOptions {
+	return container.PullOptions{Registry: &registry.Options{PolicyPath: s.policy}}
 }
 
 func (s *system) deploy(ref imageref.OSTreeImageReference) *container.LayeredImageState {
 	s.t.Helper()
-	opts := s.options()
+	opts := container.DeployOptions{PullOptions: s.options()}
 	state, err := container.Deploy(s.t.Context(), s.Sysroot, "os", ref, &opts)
 	require.NoError(s.t, err)
 	return state

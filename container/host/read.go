@@ -16,17 +16,17 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// Options are options of Read; nil means the default.
-type Options struct {
+// ReadOptions are options of Read; nil means the default.
+type ReadOptions struct {
 	// Details adds kernel arguments and origins.
 	Details bool
 }
 
 // Read returns the state of a host. The sysroot must be loaded; nothing is changed, and nothing is fetched. A deployment that cannot be
 // understood has its Error set.
-func Read(ctx context.Context, sysroot *ostree.Sysroot, opts *Options) (*Host, error) {
+func Read(ctx context.Context, sysroot *ostree.Sysroot, opts *ReadOptions) (*Host, error) {
 	if opts == nil {
-		opts = &Options{}
+		opts = &ReadOptions{}
 	}
 	repo, err := sysroot.Repo() // the sysroot closes it
 	if err != nil {
@@ -74,7 +74,7 @@ func Read(ctx context.Context, sysroot *ostree.Sysroot, opts *Options) (*Host, e
 
 type reader struct {
 	repo *ostree.Repo
-	opts *Options
+	opts *ReadOptions
 	seen bool // the deployment that is booted next
 }
 

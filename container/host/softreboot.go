@@ -42,7 +42,7 @@ func softReboot(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptio
 		return true, nil
 	}
 	if opts.SoftReboot == SoftRebootAuto && (errors.Is(err, ErrSoftReboot) || errors.Is(err, ostree.ErrUnsupported)) {
-		if log := opts.Deploy.Logger; log != nil {
+		if log := opts.Logger; log != nil {
 			log.Info("no soft reboot", "reason", err)
 		}
 		return false, nil

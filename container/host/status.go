@@ -65,7 +65,7 @@ type Entry struct {
 	Store             *string `json:"store"`            // StoreContainer; nil: not of a container image
 	OSTree            OSTree  `json:"ostree"`
 	NextBoot          bool    `json:"nextBoot"`         // ours: the host boots it next
-	Origin            string  `json:"origin,omitempty"` // ours, with Options.Details: the origin file
+	Origin            string  `json:"origin,omitempty"` // ours, with ReadOptions.Details: the origin file
 	Error             string  `json:"error,omitempty"`  // ours: why there is no more to say of the image
 }
 
@@ -78,7 +78,7 @@ type OSTree struct {
 	Checksum     string   `json:"checksum"`             // of the commit, 64 hex digits
 	DeploySerial int      `json:"deploySerial"`         // tells deployments of one commit apart
 	Index        int      `json:"index"`                // ours: place in boot order, as for `ostree admin`; what is staged comes first
-	KernelArgs   []string `json:"kernelArgs,omitempty"` // ours, with Options.Details
+	KernelArgs   []string `json:"kernelArgs,omitempty"` // ours, with ReadOptions.Details
 }
 
 // Image is an image in the repository, or at its source.

@@ -14,19 +14,21 @@ import (
 
 // UpgradeOptions are options of Upgrade, Switch, Check and ApplyDownloaded; nil means the default.
 type UpgradeOptions struct {
+	// PullOptions say how the image is imported. Check and ApplyDownloaded take what they need of them.
+	container.PullOptions
+
 	// Stateroot is that of the host; "": see Stateroot.
 	Stateroot string
 	// Tag replaces the tag of the image that is followed, from now on. Only for Upgrade and Check.
 	Tag string
-	// DownloadOnly stages what does not become the default at shutdown before ApplyDownloaded, or an Upgrade without it. Only on a booted
-	// host. Only for Upgrade and Switch.
+	// DownloadOnly stages the image, and locks it: it does not become the default at shutdown until ApplyDownloaded, or an Upgrade
+	// without DownloadOnly, unlocks it. Only on a booted host. Only for Upgrade and Switch.
 	DownloadOnly bool
-	// SoftReboot makes what is staged the target of a soft reboot (ErrSoftRebootMode: no such mode). With DownloadOnly, which it excludes,
-	// ErrConflict is returned. Not for Check.
+	// SoftReboot makes what is staged the target of a soft reboot. It excludes DownloadOnly (ErrConflict). A value that is none of
+	// SoftReboot's is ErrSoftRebootMode. Not for Check.
 	SoftReboot SoftReboot
-	// Deploy are the options of importing and deploying. Kargs, MergeKargs, TargetImgref, NoImgref, Locked, Unless and Then
-	// have no meaning here.
-	Deploy container.DeployOptions
+	// NoClean leaves old deployments, boot files and objects where the new one is written at once. Only for Upgrade and Switch.
+	NoClean bool
 }
 
 // Outcome is what an Upgrade or Switch did.
@@ -50,12 +52,14 @@ type Upgraded struct {
 	// Locked: what is staged is not applied at shutdown. LockChanged: it was staged before, and Locked is new.
 	Locked, LockChanged bool
 	SoftReboot          bool // what is staged is the target of the next soft reboot
-	// Kargs are changes that the image asks for (usr/lib/bootc/kargs.d), and BoundImages the paths in it of what names images that bootc would
-	// pull (usr/lib/bootc/bound-images.d), which nobody does here. Only of Staged that is new and Deployed.
-	Kargs       Kargs
+	// Kargs are the changes of the kernel command line that the image asks for (usr/lib/bootc/kargs.d). Only with Deployed, and with
+	// Staged where it was not staged before.
+	Kargs Kargs
+	// BoundImages are paths in the image (usr/lib/bootc/bound-images.d) of files that name further images. Bootc would pull those; this
+	// does not. Set when Kargs is.
 	BoundImages []string
-	// Again: it was deployed anew although there is a deployment of this image, that is neither booted nor the one that was followed: one that
-	// was rolled back from, or the one from before. Nil: there is none.
+	// Again is an older deployment of the same image, neither booted nor the one that was followed: the host had this image before, and
+	// perhaps was rolled back from it. It was deployed anew all the same. Nil: there is none.
 	Again *Change
 	// Remedy: Unchanged, but the host boots another deployment than the booted one next; nil: it does not.
 	Remedy *Remedy
@@ -120,9 +124,8 @@ func Check(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (
 	if err != nil {
 		return nil, err
 	}
-	d := &opts.Deploy
 	imp, err := container.NewImporter(repo, ref, &container.ImporterOptions{
-		Registry: d.Registry, RequireBootable: true, Progress: d.Progress, Logger: d.Logger,
+		Registry: opts.Registry, RequireBootable: true, Progress: opts.Progress, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -209,8 +212,7 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 			up.SoftReboot, softErr = softReboot(ctx, sysroot, opts)
 		}
 	}
-	deploy := opts.Deploy
-	deploy.Then = then
+	deploy := container.DeployOptions{PullOptions: opts.PullOptions, NoClean: opts.NoClean, Locked: opts.DownloadOnly, Then: then}
 	deploy.MergeKargs = func(state *container.LayeredImageState, merge *ostree.Deployment) (list []string, err error) {
 		if up.BoundImages, err = boundImages(ctx, repo, state.MergeCommit); err != nil {
 			return nil, err
@@ -220,12 +222,11 @@ func update(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, from
 		if merge == nil { // the first of a stateroot, which would not find its root without those of the running system
 			base = booted
 		}
-		if list, up.Kargs, err = mergeKargs(ctx, repo, base, state.MergeCommit, opts.Deploy.Logger); err == nil && list == nil && base != merge {
+		if list, up.Kargs, err = mergeKargs(ctx, repo, base, state.MergeCommit, opts.Logger); err == nil && list == nil && base != merge {
 			list = base.KernelArgs().Strings()
 		}
 		return list, err
 	}
-	deploy.Kargs, deploy.TargetImgref, deploy.NoImgref, deploy.Locked = nil, nil, false, opts.DownloadOnly
 	deploy.Unless = func(state *container.LayeredImageState) (bool, error) {
 		now := latest(sysroot, stateroot) // which may be another one than when it was not locked
 		if (now == nil) != (from == nil) || now != nil && !now.Equal(from) {

@@ -413,7 +413,7 @@ func TestTokens(t *testing.T) {
 				tokens.User, tokens.Password, tokens.Uses = "user", canary, uses
 				ref := "docker://" + tokens.Protect(t, backend) + "/ns/os:v1"
 				opts := options(t)
-				opts.Auth, opts.Username, opts.Password = registry.AuthOSTree, "user", canary
+				opts.Auth, opts.Username, opts.Password = registry.AuthAuto, "user", canary
 				img := openImage(t, ref, opts)
 				for n := range img.Layers { // one after the other, so that nobody else uses up a token
 					data, err := readBlob(t, img, n)

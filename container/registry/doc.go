@@ -30,7 +30,7 @@
 //
 // As in ostree-rs-ext: the first of ostree's own auth.json files that exists, or no
 // credentials at all; not those of podman or docker, unless asked for
-// ([AuthDefault]).
+// ([AuthDefault]). [Push] is the other way round: see [AuthAuto].
 //
 // # Errors
 //

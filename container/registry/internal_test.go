@@ -31,7 +31,7 @@ func TestOSTreeAuthFile(t *testing.T) {
 	t.Setenv("HOME", filepath.Join(dir, "home"))
 	t.Setenv("XDG_RUNTIME_DIR", filepath.Join(dir, "runtime"))
 	t.Setenv("XDG_CONFIG_HOME", filepath.Join(dir, "config"))
-	opts := &Options{RootDir: filepath.Join(dir, "root")}
+	opts := &Options{Access: Access{RootDir: filepath.Join(dir, "root")}}
 	steps := []struct {
 		uid   int
 		files []string // the last first
@@ -68,7 +68,7 @@ func TestOSTreeAuthFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, filepath.Join(dir, "home/.config/ostree/auth.json"), got)
 	// Podman's files are not looked at unless asked for.
-	sys, err := (&Options{Auth: AuthDefault}).system()
+	sys, err := (&Options{Access: Access{Auth: AuthDefault}}).system()
 	require.NoError(t, err)
 	assert.Empty(t, sys.AuthFilePath)
 	assert.Nil(t, sys.DockerAuthConfig)
@@ -79,7 +79,7 @@ func TestPolicyPath(t *testing.T) {
 	t.Setenv("HOME", filepath.Join(dir, "home"))
 	t.Setenv("XDG_CONFIG_HOME", "")
 	t.Setenv("CONTAINERS_POLICY_JSON", "")
-	inRoot := &Options{RootDir: filepath.Join(dir, "root")}
+	inRoot := &Options{Access: Access{RootDir: filepath.Join(dir, "root")}}
 	require.NoError(t, os.MkdirAll(inRoot.RootDir, 0o700))
 
 	_, err := inRoot.policyPath()
@@ -137,7 +137,7 @@ func TestPolicyPath(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "/x", got)
 	// Variables of the environment do not count inside another root.
-	got, err = (&Options{RootDir: filepath.Join(dir, "xdg")}).policyPath()
+	got, err = (&Options{Access: Access{RootDir: filepath.Join(dir, "xdg")}}).policyPath()
 	require.ErrorIs(t, err, ErrNoPolicy, got)
 }
 
@@ -177,7 +177,7 @@ func TestB12_InsecureDefault(t *testing.T) {
 
 func TestNoPolicy(t *testing.T) {
 	t.Parallel()
-	opts := &Options{RootDir: t.TempDir()}
+	opts := &Options{Access: Access{RootDir: t.TempDir()}}
 	_, err := opts.policy(imageref.SignatureSource{})
 	require.ErrorIs(t, err, ErrNoPolicy)
 	_, err = opts.policy(imageref.SignatureSource{Kind: imageref.SignatureInsecure})

@@ -39,14 +39,16 @@ func options(t testing.TB) *registry.Options {
 	}
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "empty"), 0o700))
 	return &registry.Options{
-		Auth:                  registry.AuthAnonymous,
-		InsecureSkipTLSVerify: true,
-		PolicyPath:            write("policy.json", insecurePolicy),
-		RegistriesConf:        write("registries.conf", ""),
-		RegistriesConfDir:     filepath.Join(dir, "empty"),
-		RegistriesDir:         filepath.Join(dir, "empty"),
-		TempDir:               dir,
-		Retry:                 registry.Retry{Delay: time.Millisecond},
+		Access: registry.Access{
+			Auth:                  registry.AuthAnonymous,
+			InsecureSkipTLSVerify: true,
+			RegistriesConf:        write("registries.conf", ""),
+			RegistriesConfDir:     filepath.Join(dir, "empty"),
+			TempDir:               dir,
+		},
+		PolicyPath:    write("policy.json", insecurePolicy),
+		RegistriesDir: filepath.Join(dir, "empty"),
+		Retry:         registry.Retry{Delay: time.Millisecond},
 	}
 }
 

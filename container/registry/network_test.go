@@ -78,8 +78,12 @@ func TestAuthentication(t *testing.T) {
 	t.Run("credentials", func(t *testing.T) {
 		t.Parallel()
 		opts := options(t)
-		opts.Auth, opts.Username, opts.Password = registry.AuthOSTree, "user", canary
+		opts.Auth, opts.Username, opts.Password = registry.AuthAuto, "user", canary
 		assert.NotContains(t, fmt.Sprintf("%v %+v %#v", opts, *opts, *opts), canary)
+		push := registry.PushOptions{Access: opts.Access}
+		assert.NotContains(t, fmt.Sprintf("%v %+v %#v %v %+v %#v", push, &push, push, push.Access, &push.Access, push.Access), canary)
+		assert.Contains(t, opts.String(), "RequireSigned:false")
+		assert.Contains(t, push.String(), "Username:user")
 		checkImage(t, openImage(t, ref, opts), w)
 		opts.Password = "wr0ng-" + canary
 		err := openError(t, ref, opts)
@@ -89,7 +93,7 @@ func TestAuthentication(t *testing.T) {
 	t.Run("file", func(t *testing.T) {
 		t.Parallel()
 		opts := options(t)
-		opts.Auth, opts.AuthFile = registry.AuthOSTree, writeAuth(t, host, "user", canary)
+		opts.Auth, opts.AuthFile = registry.AuthAuto, writeAuth(t, host, "user", canary)
 		img := openImage(t, ref, opts)
 		checkImage(t, img, w)
 		opts.AuthFile = writeAuth(t, host, "user", "wrong")
@@ -102,7 +106,7 @@ func TestAuthentication(t *testing.T) {
 		t.Parallel()
 		testimage.NeedRoot(t)
 		opts := options(t)
-		opts.Auth, opts.RootDir = registry.AuthOSTree, t.TempDir()
+		opts.Auth, opts.RootDir = registry.AuthAuto, t.TempDir()
 		require.ErrorIs(t, openError(t, ref, opts), registry.ErrUnauthorized)
 		// The first that exists counts, right or wrong.
 		for _, step := range []struct {
@@ -128,7 +132,7 @@ func TestConflictingAuthentication(t *testing.T) {
 	for name, set := range map[string]func(*registry.Options){
 		"file and anonymous":        func(o *registry.Options) { o.AuthFile, o.Auth = "/x", registry.AuthAnonymous },
 		"file and default":          func(o *registry.Options) { o.AuthFile, o.Auth = "/x", registry.AuthDefault },
-		"file and credentials":      func(o *registry.Options) { o.AuthFile, o.Username, o.Auth = "/x", "u", registry.AuthOSTree },
+		"file and credentials":      func(o *registry.Options) { o.AuthFile, o.Username, o.Auth = "/x", "u", registry.AuthAuto },
 		"credentials and anonymous": func(o *registry.Options) { o.Password, o.Auth = "p", registry.AuthAnonymous },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,7 +164,7 @@ func TestNoCredentialsInErrors(t *testing.T) {
 					canary, pair, pair, token, token, canary, token)
 				for _, body := range []string{echo, asJSON(t, map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": echo}}}), asJSON(t, map[string]string{"details": echo})} {
 					opts := options(t)
-					opts.Auth, opts.Username, opts.Password = registry.AuthOSTree, "user", canary
+					opts.Auth, opts.Username, opts.Password = registry.AuthAuto, "user", canary
 					opts.Retry.Attempts = 2
 					var log bytes.Buffer
 					opts.Logger = slog.New(slog.NewTextHandler(&log, nil))

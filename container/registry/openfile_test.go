@@ -27,7 +27,7 @@ func TestFIFOsOfTheCaller(t *testing.T) {
 	for name, use := range map[string]func() error{
 		"authfile": func() error {
 			opts := options(t)
-			opts.Auth, opts.AuthFile = registry.AuthOSTree, fifo
+			opts.Auth, opts.AuthFile = registry.AuthAuto, fifo
 			return openError(t, w.Ref, opts)
 		},
 		"policy": func() error {

@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/containers/image/v5/types"
@@ -17,12 +19,14 @@ import (
 type AuthMode int
 
 const (
-	// AuthOSTree takes Options.AuthFile or Username and Password if given, else
-	// the first of ostree's own files that exists, else no credentials. For root
-	// the files are /run/ostree/auth.json, /etc/ostree/auth.json and
+	// AuthAuto takes Access.AuthFile, or Username and Password, where they are
+	// given. Else a pull takes the first of ostree's own files that exists, and a
+	// push what AuthDefault takes, as ostree-rs-ext does. Ostree's files are, for
+	// root, /run/ostree/auth.json, /etc/ostree/auth.json and
 	// /usr/lib/ostree/auth.json; for others $XDG_RUNTIME_DIR/ostree/auth.json and
-	// $XDG_CONFIG_HOME/ostree/auth.json. They are not merged.
-	AuthOSTree AuthMode = iota
+	// $XDG_CONFIG_HOME/ostree/auth.json. They are not merged. Without any of them
+	// no credentials are sent.
+	AuthAuto AuthMode = iota
 	// AuthAnonymous sends no credentials. (To a mirror from registries.conf on
 	// another host, containers/image sends what it knows for that host.)
 	AuthAnonymous
@@ -31,10 +35,11 @@ const (
 	AuthDefault
 )
 
-// Options are the settings of Open. Nil and the zero value are the defaults.
-type Options struct {
-	// Auth is the source of credentials; AuthAnonymous and AuthDefault exclude
-	// the next three fields.
+// Access says how registries are reached: as whom, whom to trust, and where the configuration of this machine is. The zero value is
+// that of the machine, with the credentials of AuthAuto.
+type Access struct {
+	// Auth is the source of credentials. AuthAnonymous excludes the next three
+	// fields; so does AuthDefault for a pull, while a push asks those given first.
 	Auth AuthMode
 	// AuthFile is the path of a containers-auth.json(5), which must exist.
 	// It excludes Username and Password.
@@ -47,6 +52,25 @@ type Options struct {
 	CertDir string
 	// InsecureSkipTLSVerify takes any certificate, and plain HTTP.
 	InsecureSkipTLSVerify bool
+	// UserAgent is sent to registries; "" means "ostree-container".
+	UserAgent string
+
+	// RootDir is put before the absolute paths of configuration (policy,
+	// registries.conf, certs.d, auth.json), as installers need it; "" means "/". If
+	// set, variables of the environment and files in $HOME do not count.
+	RootDir string
+	// RegistriesConf and RegistriesConfDir replace /etc/containers/registries.conf
+	// and registries.conf.d.
+	RegistriesConf, RegistriesConfDir string
+	// TempDir is where oci-archive: images, compressed docker-archive: files, images from
+	// docker-daemon: and, one at a time, layers of a containers-storage: are unpacked; ""
+	// means $TMPDIR or /var/tmp. The files have no name, or are removed by Close.
+	TempDir string
+}
+
+// Options are the settings of Open. Nil and the zero value are the defaults.
+type Options struct {
+	Access
 
 	// DecryptionKeys open encrypted layers; all are tried. The files are read by Open.
 	DecryptionKeys []DecryptionKey
@@ -54,9 +78,6 @@ type Options struct {
 	// Architecture, OS and Variant choose the instance of an index, in Go's
 	// names ("arm64", "linux", "v8"); "" means this machine's.
 	Architecture, OS, Variant string
-
-	// UserAgent is sent to registries; "" means "ostree-container".
-	UserAgent string
 
 	// RequireSigned refuses an image for which the policy does not ask for a
 	// signature over the whole image, whatever the signature source of the
@@ -66,18 +87,9 @@ type Options struct {
 	// PolicyPath is a containers-policy.json(5) to use in place of those searched.
 	PolicyPath string
 
-	// RootDir is put before the absolute paths of configuration (policy,
-	// registries.conf, certs.d, auth.json), as installers need it; "" means "/". If
-	// set, variables of the environment and files in $HOME do not count.
-	RootDir string
-	// RegistriesConf and RegistriesConfDir replace /etc/containers/registries.conf
-	// and registries.conf.d; RegistriesDir replaces registries.d, which says where
+	// RegistriesDir replaces /etc/containers/registries.d, which says where
 	// signatures are kept.
-	RegistriesConf, RegistriesConfDir, RegistriesDir string
-	// TempDir is where oci-archive: images, compressed docker-archive: files, images from
-	// docker-daemon: and, one at a time, layers of a containers-storage: are unpacked; ""
-	// means $TMPDIR or /var/tmp. The files have no name, or are removed by Close.
-	TempDir string
+	RegistriesDir string
 	// DockerHost is the daemon of docker-daemon:, such as "unix:///run/podman/podman.sock";
 	// "" means $DOCKER_HOST or unix:///var/run/docker.sock. For "tcp://…" the certificates are
 	// in $DOCKER_CERT_PATH.
@@ -100,16 +112,32 @@ type Options struct {
 }
 
 // String is for debugging and leaves out the password.
-func (o Options) String() string {
-	type plain Options // without this method
-	if o.Password != "" {
-		o.Password = redacted
+func (a Access) String() string {
+	type plain Access // without this method
+	if a.Password != "" {
+		a.Password = redacted
 	}
-	return fmt.Sprintf("%+v", plain(o))
+	return fmt.Sprintf("%+v", plain(a))
 }
 
 // GoString is String.
+func (a Access) GoString() string { return a.String() }
+
+// String is for debugging and leaves out the password.
+func (o Options) String() string { return fieldsOf(o) }
+
+// GoString is String.
 func (o Options) GoString() string { return o.String() }
+
+// fieldsOf is what %+v prints of a struct without methods: that of an embedded field would be taken for its own.
+func fieldsOf(v any) string {
+	s := reflect.ValueOf(v)
+	list := make([]string, s.NumField())
+	for i := range list {
+		list[i] = fmt.Sprintf("%s:%+v", s.Type().Field(i).Name, s.Field(i))
+	}
+	return "{" + strings.Join(list, " ") + "}"
+}
 
 // ErrConflictingAuth is returned by Open for options with more than one source of
 // credentials.

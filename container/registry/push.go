@@ -21,24 +21,7 @@ import (
 
 // PushOptions are the settings of Push. Nil and the zero value are the defaults.
 type PushOptions struct {
-	// Auth says where credentials come from: zero (AuthOSTree) and AuthDefault
-	// both mean what podman and skopeo use, containers-auth.json(5), docker's files
-	// and credential helpers, as ostree-rs-ext's push does; ostree's own files are
-	// for pulls. AuthAnonymous excludes the next two fields.
-	Auth AuthMode
-	// AuthFile is the path of a containers-auth.json(5), which must exist.
-	// It excludes Username and Password.
-	AuthFile string
-	// Username and Password are sent to the registry.
-	Username, Password string
-
-	// CertDir, InsecureSkipTLSVerify, UserAgent, RootDir, RegistriesConf,
-	// RegistriesConfDir and TempDir are as in Options.
-	CertDir                                    string
-	InsecureSkipTLSVerify                      bool
-	UserAgent                                  string
-	RootDir, RegistriesConf, RegistriesConfDir string
-	TempDir                                    string
+	Access
 
 	// StallTimeout is how long nothing may move before Push gives up; zero means
 	// five minutes, negative for ever. (A registry may take its time to store a
@@ -53,6 +36,12 @@ type PushOptions struct {
 	// Logger is told of retries; nil means silence.
 	Logger *slog.Logger
 }
+
+// String is for debugging and leaves out the password.
+func (o PushOptions) String() string { return fieldsOf(o) }
+
+// GoString is String.
+func (o PushOptions) GoString() string { return o.String() }
 
 // PushProgress is an event of Push.
 type PushProgress struct {
@@ -86,18 +75,13 @@ const pushStall = 5 * time.Minute
 
 // options are those that Open would take.
 func (o *PushOptions) options() *Options {
-	opts := &Options{
-		Auth: o.Auth, AuthFile: o.AuthFile, Username: o.Username, Password: o.Password,
-		CertDir: o.CertDir, InsecureSkipTLSVerify: o.InsecureSkipTLSVerify, UserAgent: o.UserAgent,
-		RootDir: o.RootDir, RegistriesConf: o.RegistriesConf, RegistriesConfDir: o.RegistriesConfDir, TempDir: o.TempDir,
-		StallTimeout: o.StallTimeout, Retry: o.Retry, Logger: o.Logger,
-	}
+	opts := &Options{Access: o.Access, StallTimeout: o.StallTimeout, Retry: o.Retry, Logger: o.Logger}
 	given := o.AuthFile != "" || o.Username != "" || o.Password != ""
 	switch {
-	case o.Auth == AuthOSTree && !given:
+	case o.Auth == AuthAuto && !given:
 		opts.Auth = AuthDefault
 	case o.Auth == AuthDefault && given:
-		opts.Auth = AuthOSTree // those given are asked first in any case
+		opts.Auth = AuthAuto // those given are asked first in any case
 	}
 	if opts.StallTimeout == 0 {
 		opts.StallTimeout = pushStall

@@ -26,10 +26,7 @@ import (
 
 func pushOptions(t testing.TB) *registry.PushOptions {
 	o := options(t)
-	return &registry.PushOptions{
-		Auth: registry.AuthAnonymous, InsecureSkipTLSVerify: true, TempDir: o.TempDir,
-		RegistriesConf: o.RegistriesConf, RegistriesConfDir: o.RegistriesConfDir, Retry: o.Retry,
-	}
+	return &registry.PushOptions{Access: o.Access, Retry: o.Retry}
 }
 
 func parse(t testing.TB, ref string) imageref.ImageReference {

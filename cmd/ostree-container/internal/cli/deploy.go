@@ -160,8 +160,11 @@ func (a *app) deploy(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.
 	progress := a.newProgress(ref, f.quiet, f.format)
 	defer progress.stop()
 	state, err := container.Deploy(ctx, sysroot, stateroot, ref, &container.DeployOptions{
-		Kargs: f.kargs, TargetImgref: target, Registry: registryOptions, NoImgref: f.noImgref,
-		Strict: f.strict, IgnoreSpace: f.ignoreSpace, KeepBlobs: f.keepBlobs, Jobs: f.jobs, Progress: progress.event, Logger: a.log,
+		PullOptions: container.PullOptions{
+			Registry: registryOptions, Strict: f.strict, IgnoreSpace: f.ignoreSpace, KeepBlobs: f.keepBlobs, Jobs: f.jobs,
+			Progress: progress.event, Logger: a.log,
+		},
+		Kargs: f.kargs, TargetImgref: target, NoImgref: f.noImgref,
 	})
 	progress.stop()
 	if err != nil {

@@ -247,8 +247,10 @@ func (f *encapsulateFlags) encapsulateOptions(ctx context.Context, a *app) (_ *c
 		}
 	}
 	if !f.quiet {
-		opts.Progress = func(p container.EncapsulateProgress) {
-			a.log.Info(fmt.Sprintf("Wrote layer %d/%d (%s): %s", p.Done, p.Total, formatSize(uint64(p.Size)), oneLine(p.Name)))
+		opts.Progress = func(e container.Event) {
+			if l, ok := e.(container.LayerWritten); ok {
+				a.log.Info(fmt.Sprintf("Wrote layer %d/%d (%s): %s", l.N, l.Total, formatSize(uint64(l.Size)), oneLine(l.Name)))
+			}
 		}
 	}
 	return opts, nil
@@ -269,7 +271,7 @@ func (f *encapsulateFlags) previousManifest(ctx context.Context, a *app) (_ *oci
 		return nil, err
 	}
 	o.ManifestOnly = true
-	if o.Auth == registry.AuthOSTree && o.AuthFile == "" && o.Username == "" {
+	if o.Auth == registry.AuthAuto && o.AuthFile == "" && o.Username == "" {
 		o.Auth = registry.AuthDefault // as for the destination
 	}
 	image, err := registry.Open(ctx, insecure(img), o)

@@ -65,12 +65,14 @@ func (f *registryFlags) options(ctx context.Context, a *app) (*registry.Options,
 		}
 	}
 	o := &registry.Options{
-		AuthFile:              f.authFile,
-		CertDir:               f.certDir,
-		InsecureSkipTLSVerify: f.insecureTLS,
-		RequireSigned:         f.requireSigned,
-		UserAgent:             "ostree-container/" + a.version,
-		Logger:                a.log,
+		Access: registry.Access{
+			AuthFile:              f.authFile,
+			CertDir:               f.certDir,
+			InsecureSkipTLSVerify: f.insecureTLS,
+			UserAgent:             "ostree-container/" + a.version,
+		},
+		RequireSigned: f.requireSigned,
+		Logger:        a.log,
 	}
 	switch {
 	case f.anonymous:

@@ -63,7 +63,7 @@ names, and some of its own. Fields may be added to its apiVersion; none changes 
 			return err
 		}
 		return a.readingSysroot(cmd.Context(), sysroot, func(sysroot *ostree.Sysroot) error {
-			h, err := host.Read(cmd.Context(), sysroot, &host.Options{Details: details})
+			h, err := host.Read(cmd.Context(), sysroot, &host.ReadOptions{Details: details})
 			if err != nil {
 				return err
 			}

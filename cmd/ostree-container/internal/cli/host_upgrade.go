@@ -178,19 +178,19 @@ pulled.`,
 func (f *upgradeFlags) options(a *app) *host.UpgradeOptions {
 	return &host.UpgradeOptions{
 		Stateroot: f.stateroot, Tag: f.tag, DownloadOnly: f.downloadOnly, SoftReboot: host.SoftReboot(f.softReboot),
-		Deploy: container.DeployOptions{Strict: f.strict, IgnoreSpace: f.ignoreSpace, KeepBlobs: f.keepBlobs, Jobs: f.jobs, Logger: a.log},
+		PullOptions: container.PullOptions{Strict: f.strict, IgnoreSpace: f.ignoreSpace, KeepBlobs: f.keepBlobs, Jobs: f.jobs, Logger: a.log},
 	}
 }
 
 // fetching calls do with all options, and shows its progress.
 func (a *app) fetching(ctx context.Context, ref imageref.OSTreeImageReference, f *upgradeFlags, do func(*host.UpgradeOptions) error) (err error) {
 	opts := f.options(a)
-	if opts.Deploy.Registry, err = f.importFlags.options(ctx, a); err != nil {
+	if opts.Registry, err = f.importFlags.options(ctx, a); err != nil {
 		return err
 	}
 	progress := a.newProgress(ref, f.quiet, f.format)
 	defer progress.stop()
-	opts.Deploy.Progress = progress.event
+	opts.Progress = progress.event
 	return do(opts)
 }
 

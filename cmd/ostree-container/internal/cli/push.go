@@ -35,8 +35,5 @@ func (f *pushFlags) pushOptions(ctx context.Context, a *app) (*registry.PushOpti
 	if err != nil {
 		return nil, err
 	}
-	return &registry.PushOptions{
-		Auth: o.Auth, AuthFile: o.AuthFile, Username: o.Username, Password: o.Password, CertDir: o.CertDir,
-		InsecureSkipTLSVerify: o.InsecureSkipTLSVerify, UserAgent: o.UserAgent, Logger: a.log,
-	}, nil
+	return &registry.PushOptions{Access: o.Access, Logger: a.log}, nil
 }

@@ -51,7 +51,7 @@ tag it becomes the only one.`,
 	flags := cmd.Flags()
 	flags.BoolVar(&fast, "compression-fast", false, "Compress at the fastest level: gzip's 1")
 	flags.StringVar(&compression, "compression", "", "Compress layers with `METHOD`: gzip, zstd or none (default: as they were fetched if they were kept, else gzip)")
-	flags.IntVar(&opts.Level, "compression-level", 0, "`LEVEL` of compression: 1 to 9 for gzip (default 6), 1 to 19 for zstd (default 3)")
+	flags.IntVar(&opts.CompressionLevel, "compression-level", 0, "`LEVEL` of compression: 1 to 9 for gzip (default 6), 1 to 19 for zstd (default 3)")
 	flags.BoolVar(&opts.PreserveDigests, "preserve-digests", false, "Fail unless the image comes out with the digest that it was pulled with")
 	flags.IntVarP(&opts.Jobs, "jobs", "j", 0, "Work on `N` layers at once (default: one each processor)")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "Show no progress")
@@ -60,7 +60,7 @@ tag it becomes the only one.`,
 		a.aimAt(compressingMemoryGoal)
 		err := required(cmd, "repo")
 		if err == nil {
-			err = checkCompression(cmd, cmp.Or(compression, string(container.CompressionGzip)), fast, &opts.Level)
+			err = checkCompression(cmd, cmp.Or(compression, string(container.CompressionGzip)), fast, &opts.CompressionLevel)
 		}
 		if err == nil {
 			err = checkJobs(cmd, opts.Jobs)
