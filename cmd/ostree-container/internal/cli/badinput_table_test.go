@@ -45,7 +45,7 @@ func verbs() map[string]verb {
 			faults: map[string]fault{
 				unknownImage:            {"image pull DIR/repo" + v9, 1, "v9"},
 				"no source":             {"image pull DIR/repo ostree-unverified-image:oci:WORLD/none:v1", 1, "WORLD/none"},
-				wrongRef:                {"image pull DIR/repo oci:WORLD/image:v2", 2, "did you mean ostree-unverified-image:oci:WORLD/image:v2"},
+				wrongRef:                {"image pull DIR/repo oci:WORLD/image:v2", 2, "did you mean .*, or ostree-unverified-image:oci:WORLD/image:v2"},
 				noRepository:            {"image pull WORLD/none" + v2, 1, "WORLD/none.*" + missing},
 				"repository is a file":  {"image pull WORLD/text" + v2, 1, "WORLD/text.*Not a directory"},
 				"repository is none":    {"image pull WORLD/image" + v2, 1, "WORLD/image"},
@@ -97,7 +97,7 @@ func verbs() map[string]verb {
 			unknownImage: {"image prune-images --sysroot DIR/sysroot --keep oci:WORLD/image:v9", 1, "No such image: oci:WORLD/image:v9"},
 			wrongRef:     {"image prune-images --sysroot DIR/sysroot --keep x", 2, "Missing ':' in x"},
 			noRepository: {"image prune-images --sysroot WORLD/none", 1, "WORLD/none.*" + missing},
-			"no sysroot": {"image prune-images --sysroot WORLD/image", 1, "WORLD/image"},
+			"no sysroot": {"image prune-images --sysroot WORLD/image", 1, "WORLD/image is not an OSTree sysroot"},
 		}},
 		"container image clear-cached-update": {good: "image clear-cached-update --repo DIR/repo oci:WORLD/image:v1", quiet: true, faults: map[string]fault{
 			unknownImage: {"image clear-cached-update --repo DIR/repo oci:WORLD/image:v9", 1, "No such image: oci:WORLD/image:v9"},
@@ -240,7 +240,7 @@ func verbs() map[string]verb {
 		}},
 		"container host status": {good: "host status --sysroot DIR/sysroot", faults: map[string]fault{
 			noRepository: {"host status --sysroot WORLD/none", 1, "WORLD/none.*" + missing},
-			"no sysroot": {"host status --sysroot WORLD/image", 1, "WORLD/image"},
+			"no sysroot": {"host status --sysroot WORLD/image", 1, "WORLD/image is not an OSTree sysroot"},
 			"not booted": {"host status --booted --sysroot DIR/sysroot", 1, "not booted"},
 			"wrong form": {"host status --format xml", 2, "text, json or yaml"},
 		}},

@@ -6,6 +6,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,6 +93,8 @@ type app struct {
 	level   slog.LevelVar
 	// enterMountNamespace starts the process again in a mount namespace of its own where it needs one; nil: never.
 	enterMountNamespace func() error
+	// helpError is why help was asked for and not printed.
+	helpError error
 	// ownsProcess: what packages log for the whole process is this run's.
 	ownsProcess bool
 }
@@ -114,12 +117,12 @@ func (a *app) run(ctx context.Context, args []string, streams Streams) int {
 	root.SetErr(a.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		err = a.out.result()
+		err = cmp.Or(a.helpError, a.out.result())
 	}
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(a.err, "error: %s\n", oneLine(err.Error()))
+	fmt.Fprintf(a.err, "error: %s\n", oneLine(withAdvice(err).Error()))
 	var usage *usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(a.err, "\nUsage: %s\n\nFor more information, try '--help'.\n", useLine(cmd))

@@ -39,13 +39,13 @@ when all of it is there.`,
 		if err := required(cmd, "src-repo", "dest-repo"); err != nil {
 			return err
 		}
-		ref, err := parseImageRef(args[0])
+		ref, err := parseImageRef("IMGREF", args[0])
 		if err != nil {
 			return err
 		}
 		opts := &container.CopyOptions{Verify: verify, Logger: a.log}
 		if cmd.Flags().Changed("target") {
-			if opts.Target, err = parseImageRef(target); err != nil {
+			if opts.Target, err = parseImageRef("--target", target); err != nil {
 				return err
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/container/layer"
 	"github.com/ostree-container/ostree-container/container/objectset"
+	"github.com/ostree-container/ostree-container/container/registry"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -17,6 +18,14 @@ func withRemedy(err error, repo string) error {
 		return err
 	}
 	return fmt.Errorf(`%w; "ostree fsck --repo=%s" lists what is wrong: remove the image, "ostree prune --refs-only", and pull it again`, err, repo)
+}
+
+// withAdvice adds to an error what can be done about it where it does not say so.
+func withAdvice(err error) error {
+	if errors.Is(err, registry.ErrInsecurePolicy) {
+		return fmt.Errorf("%w; give the image's registry a rule that demands signatures there (containers-policy.json(5)), or, to check none, write ostree-unverified-registry:NAME or ostree-unverified-image:IMAGE", err)
+	}
+	return err
 }
 
 // isDamage reports whether an error is about an object that should be there, and whole. libostree has no codes of its own for that. What

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -114,14 +115,17 @@ Freed: \d\.\d~kB
 docker://example.com/os
 \$ image prune-images --sysroot DIR/sysroot --format json
 {
+  "images": \[\],
   "imagesRemoved": 0
 }
 \$ image prune-images --sysroot DIR/sysroot --full --format json
 {
+  "images": \[\],
   "imagesRemoved": 0,
   "layersRemoved": 0,
   "objectsRemoved": 0,
-  "bytesFreed": 0
+  "bytesFreed": 0,
+  "freed": \[\]
 }
 $`, i.transcript(t,
 		"image prune-images --sysroot DIR/sysroot --full",
@@ -130,6 +134,43 @@ $`, i.transcript(t,
 		"image prune-images --sysroot DIR/sysroot --full --format json",
 	))
 	fsck(t, sysroot+"/ostree/repo")
+}
+
+// What pull --keep-blobs kept goes with the layers and is part of what is freed.
+func TestPruneImagesWithKeptBlobs(t *testing.T) {
+	i := makeImages(t)
+	sysroot := i.sysroot(t)
+	size := func() (n int64) {
+		for _, dir := range []string{"objects", "extensions/ostree-container/kept/blobs"} {
+			require.NoError(t, filepath.Walk(filepath.Join(sysroot, "ostree/repo", dir), func(_ string, st os.FileInfo, err error) error {
+				if err == nil && !st.IsDir() {
+					n += st.Size()
+				}
+				return err
+			}))
+		}
+		return n
+	}
+	pull := func() {
+		r := run(t, "", "image", "pull", "-q", "--keep-blobs", sysroot+"/ostree/repo", "ostree-unverified-image:oci:"+i.layout()+":v1")
+		require.Zero(t, r.status, r.err)
+	}
+	pull()
+	before := size()
+	r := run(t, "", "image", "prune-images", "--sysroot", sysroot, "--full")
+	assert.Equal(t, result{out: r.out}, r)
+	assert.Contains(t, r.out, "Freed: "+formatSize(uint64(before-size()))+"\nRemoved kept blobs: 5 (")
+	pull()
+	before = size()
+	r = run(t, "", "image", "prune-images", "--sysroot", sysroot, "--full", "--format=json")
+	assert.Contains(t, r.out, fmt.Sprintf(`"bytesFreed": %d,`, before-size()))
+	assert.Contains(t, r.out, `"keptBlobsRemoved": 5,`)
+	pull()
+	r = run(t, "", "image", "prune-images", "--sysroot", sysroot, "--and-layers")
+	assert.True(t, strings.HasSuffix(r.out, "\nRemoved layers: 3\n"), r.out)
+	left, err := filepath.Glob(sysroot + "/ostree/repo/extensions/ostree-container/kept/blobs/sha256/*")
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }
 
 func (i *images) read(t *testing.T, path string) string {

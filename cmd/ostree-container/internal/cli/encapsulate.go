@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,15 +39,15 @@ func (f *encapsulateFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.copyMeta, "copymeta", nil, "Make a label of the commit's metadata `KEY`, which must exist (several times)")
 	flags.StringArrayVar(&f.copyMetaOpt, "copymeta-opt", nil, "The same, of a `KEY` that may be missing (several times)")
 	flags.StringArrayVar(&f.cmd, "cmd", nil, "One `WORD` of the image's command (several times; default: the commit's ostree.container-cmd)")
-	flags.StringVar(&f.config, "config", "", "Begin with the runtime configuration in the JSON `FILE`: \"config\" of OCI's config.md")
+	flags.StringVar(&f.config, "config", "", "Begin with the runtime configuration in the JSON `FILE`: \"config\" of OCI's config.md (default: an empty one)")
 	flags.StringVar(&f.contentMeta, "contentmeta", "", "Distribute the files over layers as the JSON `FILE` says (default: one layer)")
-	flags.IntVar(&f.maxLayers, "max-layers", 0, "Group the components of --contentmeta into at most `N` layers (default: a layer each)")
+	flags.IntVar(&f.maxLayers, "max-layers", 0, "Group the components of --contentmeta into at most `N` layers, 4 or more (default: a layer each)")
 	flags.StringVar(&f.previous, "previous-build-manifest", "", "Keep components in the layers they had in this build: a manifest's `FILE`, or an image")
 	flags.StringVar(&f.rootfs, "rootfs", "", "Make the image of the directory `DIR` instead of a commit")
 	flags.StringVar(&f.created, "created", "", "With --rootfs: the `TIME` of the image, as 2026-01-02T03:04:05Z (default: $SOURCE_DATE_EPOCH, or now)")
 	flags.BoolVar(&f.selinux, "selinux", false, "With --rootfs: label everything by the policy that is in the tree")
 	flags.BoolVar(&f.strict, "strict", false, "With --rootfs: refuse devices, FIFOs, sockets and mounts, which are otherwise left out and reported")
-	flags.StringVar(&f.compression, "compression", "gzip", "Compress layers as `FORMAT`: gzip, zstd or none")
+	flags.StringVar(&f.compression, "compression", "", "Compress layers as `FORMAT`: gzip, zstd or none (default gzip)")
 	flags.IntVar(&f.level, "compression-level", 0, "`LEVEL` 1 to 9 of gzip (default 6), 1 to 19 of zstd (default 3)")
 	flags.BoolVar(&f.fast, "compression-fast", false, "Compress at the fastest level (1)")
 	flags.BoolVar(&f.legacyVersion, "legacy-version-label", false, "Also set the label \"version\"")
@@ -63,6 +64,7 @@ func (f *encapsulateFlags) check(cmd *cobra.Command) error {
 	if err := f.pushFlags.check(cmd); err != nil {
 		return err
 	}
+	f.compression = cmp.Or(f.compression, string(container.CompressionGzip))
 	if err := checkCompression(cmd, f.compression, f.fast, &f.level); err != nil {
 		return err
 	}
@@ -164,6 +166,9 @@ For other places it is made in a directory below /var/tmp ($TMPDIR) first.`,
 	cmd.Flags().Lookup("repo").Usage = "`PATH` of the repository (required without --rootfs)"
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if f.rootfs != "" {
+			if len(args) == 2 {
+				return usagef("unexpected argument %q: with --rootfs there is no REV, only IMGREF", args[0])
+			}
 			return positional("IMGREF")(cmd, args)
 		}
 		return positional("REV", "IMGREF")(cmd, args)
@@ -179,14 +184,14 @@ For other places it is made in a directory below /var/tmp ($TMPDIR) first.`,
 		if err := f.check(cmd); err != nil {
 			return err
 		}
-		dest, err := parseImageRef(args[len(args)-1])
+		dest, err := parseImageRef("IMGREF", args[len(args)-1])
 		if err != nil {
 			return err
 		}
 		if _, err := os.Stat(f.previous); err != nil && f.previous != "" {
-			previous, err := parseImageRef(f.previous)
+			previous, err := parseImageRef("--previous-build-manifest", f.previous)
 			if err != nil {
-				return fmt.Errorf("--previous-build-manifest: neither a file nor an image: %w", err)
+				return fmt.Errorf("neither a file nor an image: %w", err)
 			}
 			if err := f.oneRegistry(previous, dest); err != nil {
 				return err
@@ -262,9 +267,9 @@ func (f *encapsulateFlags) previousManifest(ctx context.Context, a *app) (_ *oci
 	if _, err := os.Stat(f.previous); err == nil {
 		return m, readJSONFile(f.previous, m)
 	}
-	img, err := parseImageRef(f.previous)
+	img, err := parseImageRef("--previous-build-manifest", f.previous)
 	if err != nil {
-		return nil, fmt.Errorf("--previous-build-manifest: neither a file nor an image: %w", err)
+		return nil, fmt.Errorf("neither a file nor an image: %w", err)
 	}
 	o, err := f.options(ctx, a)
 	if err != nil {

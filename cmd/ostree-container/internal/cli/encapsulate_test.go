@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,6 +53,12 @@ func TestEncapsulateAndBack(t *testing.T) {
 	}
 	stream := run(t, "", "tar", "export", "--repo", repo, "os")
 	require.Zero(t, stream.status, stream.err)
+	tty, shown := terminal(t)
+	var refused bytes.Buffer
+	status := Run(t.Context(), "1.2.3", []string{"tar", "export", "--repo", repo, "os"}, Streams{In: strings.NewReader(""), Out: tty, Err: &refused})
+	assert.Equal(t, 2, status)
+	assert.Contains(t, refused.String(), "error: a tar stream is not written to a terminal: redirect standard output to a file or pipe\n")
+	assert.Empty(t, shown())
 	file := filepath.Join(dir, "commit.tar")
 	require.NoError(t, os.WriteFile(file, []byte(stream.out), 0o600))
 	into := filepath.Join(dir, "into")

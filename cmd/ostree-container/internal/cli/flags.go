@@ -17,6 +17,9 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
+// certDirUsage is the help of --cert-dir. A user who is not root may also have certificates in ~/.config/containers/certs.d.
+const certDirUsage = "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for the registry (default: HOST:PORT in /etc/containers/certs.d, /etc/docker/certs.d)"
+
 // registryFlags are the options about how an image is fetched.
 type registryFlags struct {
 	authFile      string
@@ -30,11 +33,11 @@ type registryFlags struct {
 
 func (f *registryFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.authFile, "authfile", "", "Take credentials from the auth.json `FILE`")
+	flags.StringVar(&f.authFile, "authfile", "", "Take credentials from the auth.json `FILE` (default: ostree/auth.json in /run, /etc or /usr/lib)")
 	flags.BoolVar(&f.anonymous, "auth-anonymous", false, "Use no credentials, not even of /etc/ostree/auth.json")
 	flags.BoolVar(&f.authDefault, "auth-default", false, "Use the credentials that podman and docker would use")
 	flags.StringVar(&f.creds, "creds", "", "Log in as `USER[:PASSWORD]`; without a password it is read from standard input")
-	flags.StringVar(&f.certDir, "cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for the registry")
+	flags.StringVar(&f.certDir, "cert-dir", "", certDirUsage)
 	flags.BoolVar(&f.insecureTLS, "insecure-skip-tls-verification", false, "Accept any TLS certificate, and plain HTTP")
 	flags.BoolVar(&f.requireSigned, "require-signed", false, "Refuse images for which the signature policy checks no signature")
 	_ = cmd.MarkFlagFilename("authfile", "json")
@@ -149,36 +152,6 @@ func (f *format) add(cmd *cobra.Command, usage string) {
 	cmd.Flags().Var(f, "format", usage)
 	_ = cmd.RegisterFlagCompletionFunc("format",
 		cobra.FixedCompletions([]string{string(formatText), string(formatJSON)}, cobra.ShellCompDirectiveNoFileComp))
-}
-
-// parseOSTreeRef reads an image reference that says how its signature is checked.
-func parseOSTreeRef(name, s string) (imageref.OSTreeImageReference, error) {
-	ref, err := imageref.ParseOSTree(s)
-	if err != nil {
-		return ref, usagef("invalid value %q for %s: %w%s", s, name, err, signatureHint(s))
-	}
-	return ref, nil
-}
-
-// signatureHint says what was probably meant by an image without a rule for its signature.
-func signatureHint(s string) string {
-	if _, err := imageref.Parse(s); err != nil {
-		return ""
-	}
-	return fmt.Sprintf("; did you mean ostree-unverified-image:%s, or ostree-image-signed:%s?", s, s)
-}
-
-// parseImageRef reads an image reference. One that says how its signature is checked will do too: that is how images
-// are written elsewhere on the command line.
-func parseImageRef(s string) (imageref.ImageReference, error) {
-	ref, err := imageref.Parse(s)
-	if err != nil {
-		if full, fullErr := imageref.ParseOSTree(s); fullErr == nil {
-			return full.ImgRef, nil
-		}
-		return ref, usagef("invalid value %q for IMGREF: %w", s, err)
-	}
-	return ref, nil
 }
 
 // repoFlag adds the option --repo, which the command must be given.

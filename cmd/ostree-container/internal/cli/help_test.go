@@ -19,7 +19,7 @@ import (
 func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
 	visit(cmd)
 	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() {
+		if sub.IsAvailableCommand() && !isShortForm(sub) {
 			walk(sub, visit)
 		}
 	}
@@ -103,8 +103,9 @@ func TestHelp(t *testing.T) {
 		{"image", "prune-layers", "--help"}, {"help", "image", "prune-layers"}, {"image", "help", "prune-layers"}, {"-v", "image", "prune-layers", "-h"},
 	} {
 		r := run(t, "", args...)
-		assert.Equal(t, result{out: `Removes the refs of layers that no image and no deployment needs. If an image in the repository
-cannot be understood nothing is removed, and the error names its ref.
+		assert.Equal(t, result{out: `Removes the refs of layers that no image and no deployment needs, and what pull --keep-blobs kept of
+them. If an image in the repository cannot be understood nothing is removed, and the error names its
+ref.
 
 Usage: ostree-container image prune-layers [OPTION...] --repo PATH
 
@@ -117,7 +118,7 @@ Options:
       --repo PATH       PATH of the repository (required)
 
 Options of all commands:
-  -v, --verbose   Print what is of interest only when looking for a fault
+  -v, --verbose   Print debug messages
 `}, r, "%v", args)
 	}
 }
@@ -157,15 +158,17 @@ func TestManualPages(t *testing.T) {
 	assert.NotContains(t, page, "false", "no default that is none")
 	root, err := os.ReadFile(filepath.Join(dir, "ostree-container.1"))
 	require.NoError(t, err)
-	assert.Contains(t, string(root), `.BR ostree\-container\-image (1)`)
+	assert.Equal(t, 1, strings.Count(string(root), `.BR ostree\-container\-image (1)`))
+	assert.Contains(t, string(root), "\\fB\\-\\-version\\fR")
 	if _, err := exec.LookPath("man"); err == nil {
 		for _, name := range names {
 			cmd := exec.Command("man", "--warnings", "-l", filepath.Join(dir, name))
 			cmd.Env = append(os.Environ(), "MANWIDTH=100", "MANPAGER=cat", "LC_ALL=C.UTF-8")
-			var warnings bytes.Buffer
-			cmd.Stderr = &warnings
+			var text, warnings bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &text, &warnings
 			require.NoError(t, cmd.Run(), name)
 			assert.Empty(t, warnings.String(), name)
+			assert.NotContains(t, text.String(), "\u2010\n", name) // a command that is divided
 		}
 	}
 }
@@ -178,6 +181,13 @@ func TestCompletion(t *testing.T) {
 		assert.Empty(t, r.err)
 		assert.Contains(t, r.out, "ostree-container")
 	}
-	r := run(t, "", "__complete", "image", "pr")
+	r := run(t, "", "__complete", "")
+	for _, group := range []string{"container", "host", "image", "tar"} {
+		assert.Contains(t, r.out, group+"\t")
+	}
+	assert.NotContains(t, r.out, "encapsulate\t", "as before: with the word container")
+	r = run(t, "", "__complete", "help", "image", "prune-i")
+	assert.True(t, strings.HasPrefix(r.out, "prune-images\n"), r.out)
+	r = run(t, "", "__complete", "image", "pr")
 	assert.True(t, strings.HasPrefix(r.out, "prune-images\tRemove the images of a sysroot that are not deployed\nprune-layers\t"), r.out)
 }

@@ -38,7 +38,7 @@ func (a *app) readingSysroot(ctx context.Context, path string, f func(*ostree.Sy
 		return fmt.Errorf("loading sysroot: %w", err)
 	}
 	if err := sysroot.Load(ctx); err != nil {
-		return errors.Join(fmt.Errorf("loading sysroot: %w", err), sysroot.Close())
+		return errors.Join(loadingSysroot(err, sysroot.Path()), sysroot.Close())
 	}
 	return errors.Join(withRemedy(f(sysroot), repoOf(sysroot)), sysroot.Close())
 }

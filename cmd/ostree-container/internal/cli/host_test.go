@@ -362,7 +362,7 @@ func TestHostRefuses(t *testing.T) {
 	sysroot := i.sysroot(t)
 	r := run(t, "", "host", "rollback", "--sysroot", sysroot)
 	assert.Equal(t, 1, r.status)
-	assert.Contains(t, r.err, "no such deployment")
+	assert.Equal(t, "error: sysroot "+sysroot+`: nothing is deployed yet: see "image deploy --help"`+"\n", r.err)
 	r = run(t, "", "image", "deploy", "-q", "--sysroot", sysroot, "--stateroot=demo", "--imgref=ostree-unverified-image:oci:"+i.layout()+":v1")
 	require.Zero(t, r.status, r.err)
 	before := tool(t, "ostree", "admin", "status", "--sysroot="+sysroot)

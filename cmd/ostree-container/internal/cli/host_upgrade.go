@@ -46,7 +46,7 @@ func (f *upgradeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.stateroot, "stateroot", "", "`NAME` of the stateroot (default: that of the booted deployment, else of the first)")
 	flags.BoolVar(&f.downloadOnly, "download-only", false, "Stage it, but locked: it is not applied at shutdown before --from-downloaded")
-	flags.Var(&f.softReboot, "soft-reboot", "auto: prepare a soft reboot where it is possible; required: fail where it is not")
+	flags.Var(&f.softReboot, "soft-reboot", "auto: prepare a soft reboot where it is possible; required: fail where it is not (default: prepare none)")
 	_ = cmd.RegisterFlagCompletionFunc("soft-reboot",
 		cobra.FixedCompletions([]string{string(host.SoftRebootAuto), string(host.SoftRebootRequired)}, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -81,7 +81,7 @@ deployed once more, and a note says so. To stay away from it, switch to another 
 	f.add(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&f.check, "check", false, "Only say whether there is a new version")
-	flags.StringVar(&f.tag, "tag", "", "Follow this `TAG` of the image from now on")
+	flags.StringVar(&f.tag, "tag", "", "Follow this `TAG` of the image from now on (default: the one that is followed)")
 	flags.BoolVar(&f.fromDownload, "from-downloaded", false, "Let what was staged with --download-only be applied; fetch nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := upgradeConflicts(cmd); err != nil {
@@ -117,14 +117,13 @@ deployed once more, and a note says so. To stay away from it, switch to another 
 
 // upgradeConflicts refuses options that would have no effect beside others.
 func upgradeConflicts(cmd *cobra.Command) error {
-	layers := []string{"strict", "ignore-space", "keep-blobs", "jobs", "decryption-key"}
 	source := []string{"tag", "authfile", "auth-anonymous", "auth-default", "creds", "cert-dir", "insecure-skip-tls-verification", "require-signed"}
 	for _, c := range []struct {
 		name   string
 		others []string
 	}{
-		{"check", slices.Concat([]string{"from-downloaded", "download-only", "soft-reboot"}, layers)}, // fetches no layers, stages nothing
-		{"from-downloaded", slices.Concat([]string{"download-only"}, source, layers)},                 // fetches nothing
+		{"check", slices.Concat([]string{"from-downloaded", "download-only", "soft-reboot"}, layerOptions)}, // fetches no layers, stages nothing
+		{"from-downloaded", slices.Concat([]string{"download-only"}, source, layerOptions)},                 // fetches nothing
 		{"soft-reboot", []string{"download-only"}},
 	} {
 		for _, other := range c.others {
@@ -263,9 +262,9 @@ type upgradeResult struct {
 	DownloadOnly   bool                         `json:"downloadOnly"`
 	SoftReboot     bool                         `json:"softReboot"`
 	Previous       *listedUpdate                `json:"previous,omitempty"`
-	KargsAdded     []string                     `json:"kargsAdded,omitempty"`
-	KargsRemoved   []string                     `json:"kargsRemoved,omitempty"`
-	BoundImages    []string                     `json:"boundImages,omitempty"` // paths in the image
+	KargsAdded     []string                     `json:"kargsAdded"`
+	KargsRemoved   []string                     `json:"kargsRemoved"`
+	BoundImages    []string                     `json:"boundImages"` // paths in the image
 	Filtered       map[string]map[string]uint32 `json:"filtered,omitempty"`
 }
 
@@ -275,7 +274,7 @@ func (a *app) reportUpgrade(up *host.Upgraded, as format) error {
 			Type: "Result", Image: up.Image.String(), Outcome: up.Outcome, Commit: up.State.MergeCommit,
 			ManifestDigest: up.State.ManifestDigest.String(), Version: up.State.Version(), Stateroot: up.Stateroot,
 			DownloadOnly: up.Locked, SoftReboot: up.SoftReboot, Previous: listedState(up.Previous), Filtered: up.State.Filtered,
-			KargsAdded: up.Kargs.Added, KargsRemoved: up.Kargs.Removed, BoundImages: up.BoundImages,
+			KargsAdded: list(up.Kargs.Added), KargsRemoved: list(up.Kargs.Removed), BoundImages: list(up.BoundImages),
 		})
 	}
 	image := oneLine(up.Image.Short())

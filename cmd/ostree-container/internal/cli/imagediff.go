@@ -15,8 +15,8 @@ type treeDiff struct {
 	From    diffSide    `json:"from"`
 	To      diffSide    `json:"to"`
 	Total   diffCount   `json:"total"`
-	Trees   []diffCount `json:"trees,omitempty"`   // with --depth
-	Entries []diffEntry `json:"entries,omitempty"` // without
+	Trees   []diffCount `json:"trees,omitzero"`   // with --depth
+	Entries []diffEntry `json:"entries,omitzero"` // without
 }
 
 type diffSide struct {
@@ -100,6 +100,11 @@ func (a *app) imageDiff(ctx context.Context, repo *ostree.Repo, from, to string,
 	}
 	if as == formatJSON {
 		doc := treeDiff{From: diffSide{from, fromCommit}, To: diffSide{to, toCommit}, Total: diffCount(diff.Total())}
+		if depth > 0 {
+			doc.Trees = []diffCount{}
+		} else {
+			doc.Entries = []diffEntry{}
+		}
 		for _, c := range trees {
 			doc.Trees = append(doc.Trees, diffCount(c))
 		}

@@ -108,7 +108,7 @@ written. With --stored nothing is fetched: the image is shown as the repository 
 
 func (a *app) inspect(ctx context.Context, f *inspectFlags, image string) error {
 	if f.stored {
-		ref, err := parseImageRef(image)
+		ref, err := parseImageRef("IMGREF", image)
 		if err != nil {
 			return err
 		}
@@ -162,7 +162,7 @@ func newInspected(image string, in *container.Inspection, compared bool) *inspec
 	doc := &inspected{
 		Image: image, ManifestDigest: in.ManifestDigest.String(), IndexDigest: in.IndexDigest.String(), MediaType: in.MediaType,
 		Version: in.Version(), Created: jsonTime(in.Config.Created), OS: in.Config.OS, Architecture: in.Config.Architecture,
-		Size: container.SizeOfLayers(in.Manifest.Layers), Manifest: in.Manifest, Config: in.Config,
+		Size: container.SizeOfLayers(in.Manifest.Layers), Manifest: in.Manifest, Config: in.Config, Layers: []inspectedLayer{},
 	}
 	rows := historyRows(in.Manifest, in.Config)
 	for n, l := range in.Layers {

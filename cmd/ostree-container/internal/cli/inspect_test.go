@@ -91,7 +91,7 @@ func TestInspectMistakes(t *testing.T) {
 	t.Parallel()
 	i := makeImages(t)
 	assert.Equal(t, `$ image inspect oci:DIR/image:v1
-2> error: invalid value "oci:DIR/image:v1" for IMGREF: Invalid ostree image reference scheme: oci; did you mean ostree-unverified-image:oci:DIR/image:v1, or ostree-image-signed:oci:DIR/image:v1?
+2> error: invalid value "oci:DIR/image:v1" for IMGREF: Invalid ostree image reference scheme: oci; did you mean ostree-image-signed:oci:DIR/image:v1, or ostree-unverified-image:oci:DIR/image:v1?
 2> 
 2> Usage: ostree-container image inspect [OPTION...] [--repo PATH] IMGREF
 2> 
@@ -173,6 +173,10 @@ func TestImageDiff(t *testing.T) {
 	assert.Regexp(t, `^  ADDED REMOVED MODIFIED METADATA      GROWTH  TREE\n(.*\n)+.*total\n$`, table.out)
 	assert.Equal(t, result{out: "Added: 0, removed: 0, modified: 0, only metadata: 0; 0 bytes before, 0 bytes after\n"},
 		run(t, "", "image", "diff", "--repo", repo, v1, v1))
+	assert.Contains(t, run(t, "", "image", "diff", "--repo", repo, "--format=json", v1, v1).out, `"entries": []`)
+	none := run(t, "", "image", "diff", "--repo", repo, "--format=json", "--depth=1", v1, v1).out
+	assert.Contains(t, none, `"trees": [`)
+	assert.NotContains(t, none, "entries")
 
 	assert.Equal(t, `$ image diff --repo DIR/repo oci:DIR/image:v1 oci:DIR/image:v3
 2> error: No such image, ref or commit: oci:DIR/image:v3

@@ -34,12 +34,13 @@ The date in them is that of SOURCE_DATE_EPOCH if that is set.`,
 func (a *app) writePages(cmd *cobra.Command, dir string) error {
 	if !isContainerGroup(cmd) {
 		cmd.InitDefaultHelpFlag()
+		cmd.InitDefaultVersionFlag()
 		if err := writeFile(filepath.Join(dir, pageName(cmd)+".1"), []byte(a.page(cmd))); err != nil {
 			return err
 		}
 	}
 	for _, sub := range cmd.Commands() {
-		if !sub.IsAvailableCommand() {
+		if !sub.IsAvailableCommand() || isShortForm(sub) {
 			continue
 		}
 		if err := a.writePages(sub, dir); err != nil {
@@ -51,6 +52,15 @@ func (a *app) writePages(cmd *cobra.Command, dir string) error {
 
 func isContainerGroup(cmd *cobra.Command) bool {
 	return cmd.Name() == "container" && cmd.HasParent() && !cmd.Parent().HasParent()
+}
+
+// isShortForm reports whether a command is one of the group "container", without that word.
+func isShortForm(cmd *cobra.Command) bool {
+	if !cmd.HasParent() || cmd.Parent().HasParent() {
+		return false
+	}
+	full, _, err := cmd.Parent().Find([]string{"container", cmd.Name()})
+	return err == nil && full.Name() == cmd.Name() && full != cmd
 }
 
 // pageName is the name of a command's page, such as ostree-container-image-pull.
@@ -67,6 +77,7 @@ func (a *app) page(cmd *cobra.Command) string {
 	var b strings.Builder
 	name := pageName(cmd)
 	fmt.Fprintf(&b, ".TH %s 1 %s %s OSTree\n", roff(strings.ToUpper(name)), pageDate(), strconv.Quote("ostree-container "+a.version))
+	b.WriteString(".nh\n.ad l\n") // names of commands are not divided
 	fmt.Fprintf(&b, ".SH NAME\n%s \\- %s\n", roff(name), roff(cmd.Short))
 	fmt.Fprintf(&b, ".SH SYNOPSIS\n%s\n", roff(useLine(cmd)))
 	if long := cmd.Long; long != "" {
@@ -102,7 +113,7 @@ func pageCommands(cmd *cobra.Command) []*cobra.Command {
 	var list []*cobra.Command
 	for _, sub := range cmd.Commands() {
 		switch {
-		case !sub.IsAvailableCommand():
+		case !sub.IsAvailableCommand() || isShortForm(sub):
 		case isContainerGroup(sub):
 			list = append(list, pageCommands(sub)...)
 		default:

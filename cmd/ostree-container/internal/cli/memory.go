@@ -5,7 +5,7 @@ import (
 	"runtime/debug"
 )
 
-// From how much memory in use on, in bytes, the garbage collector works. They are no bounds: an import of any image needs less than the
+// Memory in use, in bytes, from which on the garbage collector works. They are no bounds: an import of any image needs less than the
 // first, but leaves more than that to be collected. What is compressed on all processors needs nearly that for its buffers; with
 // no more to spare the collector costs a fifth of the time.
 const (

@@ -174,6 +174,14 @@ func (a *app) printJSON(v any) error {
 	return enc.Encode(v)
 }
 
+// list is a slice that JSON shows as an empty list rather than null.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
+}
+
 // printJSONLine writes v to standard output as one line.
 func (a *app) printJSONLine(v any) error {
 	enc := json.NewEncoder(jsonOutput{w: a.out})

@@ -15,14 +15,14 @@ import (
 // prunedImages is the output of prune-images --format json; what was not looked at is not there.
 type prunedImages struct {
 	DryRun  bool          `json:"dryRun,omitempty"` // it says what would be removed
-	Images  []string      `json:"images,omitempty"`
+	Images  []string      `json:"images"`
 	Removed int           `json:"imagesRemoved"`
 	Layers  *int          `json:"layersRemoved,omitempty"`
 	Objects *int          `json:"objectsRemoved,omitempty"`
 	Bytes   *uint64       `json:"bytesFreed,omitempty"`
-	Blobs   int           `json:"keptBlobsRemoved,omitempty"` // of images that were pulled with --keep-blobs
-	BlobLen uint64        `json:"keptBlobBytesFreed,omitempty"`
-	Freed   []prunedImage `json:"freed,omitempty"` // with --full: what goes with each image and no other
+	Blobs   int           `json:"keptBlobsRemoved,omitempty"`   // of images that were pulled with --keep-blobs
+	BlobLen uint64        `json:"keptBlobBytesFreed,omitempty"` // in bytesFreed, too
+	Freed   []prunedImage `json:"freed,omitzero"`               // with --full: what goes with each image and no other
 }
 
 type prunedImage struct {
@@ -45,8 +45,9 @@ func (a *app) pruneImagesCommand() *cobra.Command {
 		Use:   "prune-images [OPTION...] --sysroot PATH",
 		Short: "Remove the images of a sysroot that are not deployed",
 		Long: `Removes the images of a sysroot that are not the origin of a deployment, also those that were
-only pulled. With --and-layers also the layers that nothing needs then; with --full also the
-objects that nothing reaches then, which frees the room.
+only pulled. With --and-layers also the layers that nothing needs then, and what pull --keep-blobs
+kept of them, which is not counted; with --full also the objects that nothing reaches then, which
+frees the room. What is freed includes kept blobs.
 
 With --full and --sizes, --dry-run or --format json it is also said what is freed with each
 image: what no deployment, no other image and no ref needs. What several of the removed images
@@ -62,8 +63,8 @@ share is in the total only.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.sysroot, "sysroot", "", "`PATH` of the system root (required)")
-	flags.BoolVar(&f.andLayers, "and-layers", false, "Also remove layers that nothing needs")
-	flags.BoolVar(&f.full, "full", false, "Also remove layers and objects that nothing needs")
+	flags.BoolVar(&f.andLayers, "and-layers", false, "Also remove layers that nothing needs, and their kept blobs")
+	flags.BoolVar(&f.full, "full", false, "Also remove layers, their kept blobs, and objects that nothing needs")
 	flags.BoolVarP(&f.dryRun, "dry-run", "n", false, "Remove nothing; say what would be removed")
 	flags.StringArrayVar(&f.keep, "keep", nil, "Keep this `IMAGE` although it is not deployed; may be given several times")
 	flags.BoolVar(&f.sizes, "sizes", false, "With --full: say what is freed with each image")
@@ -81,7 +82,7 @@ share is in the total only.`,
 		}
 		opts := &container.PruneOptions{Logger: a.log, DryRun: f.dryRun, Sizes: f.sizes || f.format == formatJSON}
 		for _, image := range f.keep {
-			ref, err := parseImageRef(image)
+			ref, err := parseImageRef("--keep", image)
 			if err != nil {
 				return err
 			}
@@ -108,8 +109,12 @@ func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, f *pruneFla
 	if !f.dryRun {
 		a.journalPrune(ctx, repoOf(sysroot), "prune-images", p)
 	}
+	freed := p.Bytes + p.BlobBytes
 	if f.format == formatJSON {
-		result := prunedImages{DryRun: f.dryRun, Removed: p.Images, Layers: &p.Layers, Objects: &p.Objects, Bytes: &p.Bytes, Blobs: p.Blobs, BlobLen: p.BlobBytes}
+		result := prunedImages{
+			DryRun: f.dryRun, Removed: p.Images, Layers: &p.Layers, Objects: &p.Objects, Bytes: &freed, Blobs: p.Blobs, BlobLen: p.BlobBytes,
+			Images: []string{}, Freed: []prunedImage{},
+		}
 		for _, image := range p.Freed {
 			result.Images = append(result.Images, image.Image.String())
 			result.Freed = append(result.Freed, prunedImage{image.Image.String(), image.Commit, image.Objects, image.Bytes})
@@ -122,10 +127,10 @@ func (a *app) pruneAll(ctx context.Context, sysroot *ostree.Sysroot, f *pruneFla
 		return nil
 	case f.dryRun:
 		fmt.Fprintf(a.out, "Would remove images: %d\nWould remove layers: %d\nWould remove objects: %d\nWould free: %s\n",
-			p.Images, p.Layers, p.Objects, formatSize(p.Bytes))
+			p.Images, p.Layers, p.Objects, formatSize(freed))
 	default:
 		fmt.Fprintf(a.out, "Removed images: %d\nRemoved layers: %d\nRemoved objects: %d\nFreed: %s\n",
-			p.Images, p.Layers, p.Objects, formatSize(p.Bytes))
+			p.Images, p.Layers, p.Objects, formatSize(freed))
 	}
 	if p.Blobs > 0 {
 		fmt.Fprintf(a.out, "%s kept blobs: %d (%s)\n", f.tense("Removed", "Would remove"), p.Blobs, formatSize(p.BlobBytes))

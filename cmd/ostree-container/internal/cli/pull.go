@@ -14,7 +14,7 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// importFlags are the options that pull and deploy share.
+// importFlags are the options of the commands that store an image.
 type importFlags struct {
 	registryFlags
 	quiet       bool
@@ -27,16 +27,25 @@ type importFlags struct {
 }
 
 func (f *importFlags) add(cmd *cobra.Command) {
+	f.addFetching(cmd)
+	flags := cmd.Flags()
+	flags.BoolVar(&f.strict, "strict", false, "Refuse devices, FIFOs and sockets, which are otherwise left out and reported")
+	flags.BoolVar(&f.keepBlobs, "keep-blobs", false, "Also keep the image as it was fetched, so that reexport gives it with its digest")
+}
+
+// addFetching adds those that also count for an image of a single commit.
+func (f *importFlags) addFetching(cmd *cobra.Command) {
 	f.registryFlags.add(cmd)
 	flags := cmd.Flags()
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "Show no progress")
-	flags.BoolVar(&f.strict, "strict", false, "Refuse devices, FIFOs and sockets, which are otherwise left out and reported")
 	flags.BoolVar(&f.ignoreSpace, "ignore-space", false, "Begin even if the layers cannot fit on the disk")
-	flags.BoolVar(&f.keepBlobs, "keep-blobs", false, "Also keep the image as it was fetched, so that reexport gives it with its digest")
 	flags.IntVarP(&f.jobs, "jobs", "j", 0, "Work on `N` layers at once (default 6)")
 	flags.StringArrayVar(&f.keys, "decryption-key", nil, "Decrypt layers with the private key in `FILE[:PASSPHRASE]`, or that of a certificate; may be repeated")
 	f.format.add(cmd, "text, or json for one JSON document a line: progress, then the result")
 }
+
+// layerOptions are those of importFlags that are about layers: where none are fetched they are refused.
+var layerOptions = []string{"strict", "ignore-space", "keep-blobs", "jobs", "decryption-key"}
 
 func (f *importFlags) check(cmd *cobra.Command) error {
 	if err := checkJobs(cmd, f.jobs); err != nil {
@@ -117,6 +126,11 @@ file none are used.`,
 		if err := f.importFlags.check(cmd); err != nil {
 			return err
 		}
+		for _, other := range layerOptions { // they would have no effect
+			if err := exclusive(cmd, "check", other); err != nil {
+				return err
+			}
+		}
 		ref, err := parseOSTreeRef("IMGREF", args[1])
 		if err != nil {
 			return err
@@ -143,7 +157,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	defer progress.stop()
 	imp, err := container.NewImporter(repo, ref, &container.ImporterOptions{
 		Registry: registryOptions, Strict: f.strict, IgnoreSpace: f.ignoreSpace, Jobs: f.jobs,
-		KeepBlobs: f.keepBlobs && f.check == "",
+		KeepBlobs: f.keepBlobs,
 		Progress:  progress.event, Logger: a.log,
 	})
 	if err != nil {

@@ -325,7 +325,7 @@ func TestPullKeepsBlobs(t *testing.T) {
 	assert.Equal(t, `$ image pull -q DIR/repo ostree-unverified-image:oci:DIR/image:v1
 layers already present: 0; layers needed: 3 (1.2~kB)
 Wrote: ostree-unverified-image:oci:DIR/image:v1 => HEX
-$ image pull -q --check DIR/new.json --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1
+$ image pull -q --check DIR/new.json DIR/repo ostree-unverified-image:oci:DIR/image:v1
 No changes in ostree-unverified-image:oci:DIR/image:v1 => HEX
 $ image pull -q --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1
 Total new layers: 3     Size: 1.2~kB
@@ -339,7 +339,7 @@ $ image reexport -q --preserve-digests --repo DIR/repo oci:DIR/image:v1 oci:DIR/
 Exported: sha256:HEX
 `, i.transcript(t,
 		"image pull -q DIR/repo ostree-unverified-image:oci:DIR/image:v1",
-		"image pull -q --check DIR/new.json --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1",
+		"image pull -q --check DIR/new.json DIR/repo ostree-unverified-image:oci:DIR/image:v1",
 		"image pull -q --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1",
 		"image pull -q --keep-blobs DIR/repo ostree-unverified-image:oci:DIR/image:v1",
 		"image reexport -q --preserve-digests --repo DIR/repo oci:DIR/image:v1 oci:DIR/out:x",

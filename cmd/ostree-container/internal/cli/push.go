@@ -13,10 +13,10 @@ type pushFlags struct{ registryFlags }
 
 func (f *pushFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.authFile, "authfile", "", "Take credentials for the destination from the auth.json `FILE`")
+	flags.StringVar(&f.authFile, "authfile", "", "Take credentials for the destination from the auth.json `FILE` (default: those of podman and docker)")
 	flags.BoolVar(&f.anonymous, "auth-anonymous", false, "Use no credentials")
 	flags.StringVar(&f.creds, "creds", "", "Log in as `USER[:PASSWORD]`; without a password it is read from standard input")
-	flags.StringVar(&f.certDir, "cert-dir", "", "`DIRECTORY` with certificates (*.crt, *.cert, *.key) for the registry")
+	flags.StringVar(&f.certDir, "cert-dir", "", certDirUsage)
 	flags.BoolVar(&f.insecureTLS, "insecure-skip-tls-verification", false, "Accept any TLS certificate, and plain HTTP")
 	_ = cmd.MarkFlagFilename("authfile", "json")
 	_ = cmd.MarkFlagDirname("cert-dir")

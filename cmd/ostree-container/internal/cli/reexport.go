@@ -50,10 +50,10 @@ tag it becomes the only one.`,
 	f.add(cmd)
 	flags := cmd.Flags()
 	flags.BoolVar(&fast, "compression-fast", false, "Compress at the fastest level: gzip's 1")
-	flags.StringVar(&compression, "compression", "", "Compress layers with `METHOD`: gzip, zstd or none (default: as they were fetched if they were kept, else gzip)")
+	flags.StringVar(&compression, "compression", "", "Compress layers as `FORMAT`: gzip, zstd or none (default: as they were fetched if they were kept, else gzip)")
 	flags.IntVar(&opts.CompressionLevel, "compression-level", 0, "`LEVEL` of compression: 1 to 9 for gzip (default 6), 1 to 19 for zstd (default 3)")
 	flags.BoolVar(&opts.PreserveDigests, "preserve-digests", false, "Fail unless the image comes out with the digest that it was pulled with")
-	flags.IntVarP(&opts.Jobs, "jobs", "j", 0, "Work on `N` layers at once (default: one each processor)")
+	flags.IntVarP(&opts.Jobs, "jobs", "j", 0, "Work on `N` layers at once (default: one for each processor)")
 	flags.BoolVarP(&quiet, "quiet", "q", false, "Show no progress")
 	_ = cmd.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"gzip", "zstd", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -72,11 +72,11 @@ tag it becomes the only one.`,
 			return err
 		}
 		opts.Compression = container.Compression(compression)
-		src, err := parseImageRef(args[0])
+		src, err := parseImageRef("SRC_IMGREF", args[0])
 		if err != nil {
 			return err
 		}
-		dest, err := parseImageRef(args[1])
+		dest, err := parseImageRef("DEST_IMGREF", args[1])
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ import (
 // removed is the output of remove and prune-layers with --format json.
 type removed struct {
 	Images  []string `json:"images"`
-	Missing []string `json:"missing,omitempty"`
+	Missing []string `json:"missing,omitzero"`
 	Layers  *int     `json:"layers,omitempty"` // not there: layers were not looked at
 }
 
@@ -24,7 +24,8 @@ func (a *app) removeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove [OPTION...] --repo PATH [IMGREF...]",
 		Short: "Remove pulled images, and the layers that nothing needs then",
-		Long: `Removes the refs of images, and of the layers that no image and no deployment needs then.
+		Long: `Removes the refs of images, and of the layers that no image and no deployment needs then, with what
+pull --keep-blobs kept of them.
 An image that does not exist is an error at the end; the others are removed all the same.
 The room is freed by "ostree prune" or by prune-images --full.`,
 		Example: "  ostree-container image remove --repo /ostree/repo docker://quay.io/example/os:39 oci:/srv/layout:v1",
@@ -41,7 +42,7 @@ The room is freed by "ostree prune" or by prune-images --full.`,
 		refs := make([]imageref.ImageReference, len(args))
 		for i, arg := range args {
 			var err error
-			if refs[i], err = parseImageRef(arg); err != nil {
+			if refs[i], err = parseImageRef("IMGREF", arg); err != nil {
 				return err
 			}
 		}
@@ -61,7 +62,7 @@ func (a *app) remove(ctx context.Context, repo *ostree.Repo, refs []imageref.Ima
 	if err != nil && !errors.As(err, &missing) {
 		return err
 	}
-	result := removed{Images: texts(gone)}
+	result := removed{Images: texts(gone), Missing: []string{}}
 	if missing != nil {
 		result.Missing = texts(missing.Images)
 	}
@@ -99,8 +100,9 @@ func (a *app) pruneLayersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune-layers [OPTION...] --repo PATH",
 		Short: "Remove the refs of layers that no image and no deployment needs",
-		Long: `Removes the refs of layers that no image and no deployment needs. If an image in the repository
-cannot be understood nothing is removed, and the error names its ref.`,
+		Long: `Removes the refs of layers that no image and no deployment needs, and what pull --keep-blobs kept of
+them. If an image in the repository cannot be understood nothing is removed, and the error names its
+ref.`,
 		Example: "  ostree-container image prune-layers --repo /ostree/repo",
 		Args:    positional(),
 	}

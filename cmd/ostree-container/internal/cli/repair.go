@@ -104,7 +104,7 @@ With --dry-run nothing is removed; damage is a failure.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&sysrootPath, "sysroot", "", "`PATH` of the system root (required)")
-	flags.BoolVar(&dryRun, "dry-run", false, "Only look; change nothing")
+	flags.BoolVarP(&dryRun, "dry-run", "n", false, "Only look; change nothing")
 	resultFlag(cmd, &resultFile)
 	_ = cmd.MarkFlagDirname("sysroot")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

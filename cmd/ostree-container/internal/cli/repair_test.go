@@ -32,7 +32,7 @@ func TestRepairOfASoundSysroot(t *testing.T) {
 	i := makeImages(t)
 	sysroot := i.sysroot(t)
 	require.Zero(t, run(t, "", "image", "pull", "-q", sysroot+"/ostree/repo", "ostree-unverified-image:oci:"+i.layout()+":v1").status)
-	for _, dry := range []string{"", "--dry-run"} {
+	for _, dry := range []string{"", "-n"} {
 		args := []string{"provisional-repair", "repair", "--sysroot=" + sysroot, "--write-result-to=" + i.dir + "/result"}
 		if dry != "" {
 			args = append(args, dry)

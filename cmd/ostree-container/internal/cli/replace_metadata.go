@@ -44,11 +44,11 @@ layer is written anew.`,
 		if err := source.check(cmd); err != nil {
 			return err
 		}
-		from, err := parseImageRef(*src)
+		from, err := parseImageRef("--src", *src)
 		if err != nil {
 			return err
 		}
-		to, err := parseImageRef(*dest)
+		to, err := parseImageRef("--dest", *dest)
 		if err != nil {
 			return err
 		}

@@ -85,26 +85,28 @@ func (a *app) rootCommand() *cobra.Command {
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	verbose := root.PersistentFlags().BoolP("verbose", "v", false, "Print what is of interest only when looking for a fault")
+	verbose := root.PersistentFlags().BoolP("verbose", "v", false, "Print debug messages")
 	root.PersistentPreRun = func(*cobra.Command, []string) {
 		if *verbose {
 			a.level.Set(slog.LevelDebug)
 		}
 	}
 	root.SetVersionTemplate(a.versionText())
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand())
 	root.SetUsageTemplate(usageTemplate)
 	root.SetHelpTemplate("{{with or .Long .Short}}{{. | trimTrailingWhitespaces}}\n\n{{end}}{{.UsageString}}")
+	root.SetHelpFunc(a.helpUnlessStray(root.HelpFunc()))
 	group(root)
 
 	containers := group(&cobra.Command{
 		Use:   "container",
-		Short: "Commands for container images",
-		Long:  "Commands for container images. The word may be left out.",
+		Short: "All commands for container images, as ostree has them",
+		Long:  "All commands for container images, as ostree has them. The word may be left out.",
 	})
 	containers.AddCommand(a.containerCommands()...)
 	for _, cmd := range a.containerCommands() {
-		cmd.Hidden = true // the same again, without "container" in front
+		cmd.Hidden = !cmd.HasSubCommands() // the same again, without "container" in front; the groups are shown
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(containers, a.tarCommand(), a.provisionalRepairCommand(), a.completionCommand(), a.manCommand())
@@ -141,40 +143,6 @@ them. Where an image is fetched, the rule for its signature comes first:
 		a.replaceDetachedMetadataCommand(),
 	)
 	return image
-}
-
-// group makes a command that only holds others: alone it prints its help and fails, as does an unknown word after it.
-func group(cmd *cobra.Command) *cobra.Command {
-	cmd.Args = cobra.ArbitraryArgs
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return usagef("a command is missing: %s", strings.Join(commandNames(cmd), ", "))
-		}
-		if args[0] == "help" {
-			sub, _, err := cmd.Find(args[1:])
-			if err != nil {
-				return &usageError{err}
-			}
-			sub.InitDefaultHelpFlag()
-			return sub.Help()
-		}
-		cmd.SuggestionsMinimumDistance = 2
-		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-			return usagef("unknown command %q; similar: %s", args[0], strings.Join(near, ", "))
-		}
-		return usagef("unknown command %q", args[0])
-	}
-	return cmd
-}
-
-func commandNames(cmd *cobra.Command) []string {
-	var names []string
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() {
-			names = append(names, sub.Name())
-		}
-	}
-	return names
 }
 
 // versionText is what --version prints.

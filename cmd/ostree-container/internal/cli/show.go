@@ -55,7 +55,7 @@ func queryArgs(cmd *cobra.Command, args []string) (imageref.ImageReference, erro
 	if err := required(cmd, "repo"); err != nil {
 		return imageref.ImageReference{}, err
 	}
-	return parseImageRef(args[0])
+	return parseImageRef("IMGREF", args[0])
 }
 
 func (a *app) history(ctx context.Context, repo *ostree.Repo, ref imageref.ImageReference, as format) error {

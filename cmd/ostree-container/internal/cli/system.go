@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/ostree-container/ostree-container/container/host"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
@@ -60,7 +64,7 @@ func (a *app) openSysroot(ctx context.Context, path string) (_ *ostree.Sysroot, 
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("loading sysroot: %w", err), sysroot.Close())
+			err = errors.Join(loadingSysroot(err, sysroot.Path()), sysroot.Close())
 		}
 	}()
 	if a.enterMountNamespace != nil {
@@ -83,6 +87,27 @@ func (a *app) openSysroot(ctx context.Context, path string) (_ *ostree.Sysroot, 
 	return sysroot, nil
 }
 
+// loadingSysroot is the error of a sysroot that cannot be loaded or locked. libostree's say neither that there is none nor who may.
+func loadingSysroot(err error, path string) error {
+	if _, dirErr := os.Stat(path); dirErr == nil {
+		if _, repoErr := os.Stat(filepath.Join(path, "ostree/repo")); errors.Is(repoErr, fs.ErrNotExist) {
+			return fmt.Errorf("loading sysroot: %s is not an OSTree sysroot (no ostree/repo)", path)
+		}
+	}
+	if os.Getuid() != 0 && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EPERM)) {
+		return fmt.Errorf("loading sysroot: %s needs root: %w", path, err)
+	}
+	return fmt.Errorf("loading sysroot: %w", err)
+}
+
+// deployedNothing says what to do where an error is about deployments and there are none.
+func deployedNothing(err error, sysroot *ostree.Sysroot) error {
+	if errors.Is(err, host.ErrNoDeployment) && len(sysroot.Deployments()) == 0 {
+		return fmt.Errorf(`sysroot %s: nothing is deployed yet: see "image deploy --help"`, sysroot.Path())
+	}
+	return err
+}
+
 // repoOf is the path of a sysroot's repository.
 func repoOf(sysroot *ostree.Sysroot) string { return filepath.Join(sysroot.Path(), "ostree/repo") }
 
@@ -92,5 +117,5 @@ func (a *app) withSysroot(ctx context.Context, path string, f func(*ostree.Sysro
 	if err != nil {
 		return err
 	}
-	return errors.Join(withRemedy(f(sysroot), repoOf(sysroot)), sysroot.Close())
+	return errors.Join(withRemedy(deployedNothing(f(sysroot), sysroot), repoOf(sysroot)), sysroot.Close())
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/ostree"
@@ -70,7 +71,7 @@ func (a *app) tarExportCommand() *cobra.Command {
 		Use:   "export --repo REPO REV",
 		Short: "Write a commit as a tar stream to standard output",
 		Long: `Writes a commit as a tar stream to standard output. REV is a ref or a checksum. The same
-commit gives the same bytes.`,
+commit gives the same bytes. A terminal is refused.`,
 		Example: `  ostree-container tar export --repo repo os/stable > commit.tar`,
 		Args:    positional("REV"),
 	}
@@ -83,6 +84,9 @@ commit gives the same bytes.`,
 		}
 		if *version != 1 {
 			return usagef("invalid value %d for --format-version: 1", *version)
+		}
+		if f, ok := a.out.w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			return usagef("a tar stream is not written to a terminal: redirect standard output to a file or pipe")
 		}
 		return a.withRepo(cmd.Context(), *repo, func(repo *ostree.Repo) error {
 			const buffer = 1 << 20

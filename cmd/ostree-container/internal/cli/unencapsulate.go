@@ -35,7 +35,7 @@ Without --write-ref nothing keeps the commit: the next prune of the repository r
 		Args: positional("IMGREF"),
 	}
 	repo := repoFlag(cmd)
-	f.add(cmd)
+	f.addFetching(cmd)
 	cmd.Flags().StringVar(&f.writeRef, "write-ref", "", "Set the branch `REF` to the commit")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := required(cmd, "repo"); err != nil {

@@ -31,7 +31,7 @@ the mark on the file "config" says.`,
 	}
 	repoPath := repoFlag(cmd)
 	cmd.Flags().BoolVarP(&opts.DryRun, "dry-run", "n", false, "Change nothing; only count, and see whether there is fs-verity")
-	cmd.Flags().IntVarP(&opts.Jobs, "jobs", "j", 0, "Work on `N` files at once (default: one each processor)")
+	cmd.Flags().IntVarP(&opts.Jobs, "jobs", "j", 0, "Work on `N` files at once (default: one for each processor)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := required(cmd, "repo"); err != nil {
 			return err
