@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -166,10 +167,27 @@ func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, 
 	}
 	// Cleaning up is the caller's.
 	if err := sysroot.SimpleWriteDeployment(ctx, stateroot, deployment, merge, ostree.SimpleWriteNoClean); err != nil {
+		if now, nowErr := DeploymentsOnDisk(ctx, sysroot); nowErr == nil && slices.ContainsFunc(now, deployment.Equal) {
+			err = fmt.Errorf("the image is deployed, but: %w", err)
+		}
 		return err
 	}
 	done()
 	return nil
+}
+
+// DeploymentsOnDisk returns the deployments, in boot order, as somebody reads them who has not seen them yet, also where ctx has ended: libostree
+// reads them again only if the time of ostree/deploy has changed, and may fail before it does that.
+func DeploymentsOnDisk(ctx context.Context, sysroot *ostree.Sysroot) (_ []*ostree.Deployment, err error) {
+	fresh, err := ostree.NewSysroot(sysroot.Path())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, fresh.Close()) }()
+	if err := fresh.Load(context.WithoutCancel(ctx)); err != nil {
+		return nil, err
+	}
+	return fresh.Deployments(), nil
 }
 
 // CleanupSysroot removes deployments, boot files and objects that no deployment and no ref needs. The caller holds the lock of the

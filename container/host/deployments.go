@@ -138,15 +138,23 @@ func write(ctx context.Context, sysroot *ostree.Sysroot, list []*ostree.Deployme
 	shorter, out := withoutOne(sysroot, list)
 	if shorter != nil {
 		if err := sysroot.WriteDeployments(ctx, shorter, opts); err != nil {
-			return false, err
+			changed, err := onDisk(ctx, sysroot, shorter, staged, err)
+			if changed {
+				err = fmt.Errorf("the deployments are changed, but: %s is none any more: %w", name(out), err)
+			}
+			return changed, err
 		}
 		list = reloaded(sysroot, list)
 	}
 	if err := sysroot.WriteDeployments(ctx, list, opts); err != nil {
-		if shorter != nil {
-			return true, fmt.Errorf("the deployments are changed, but: %s is none any more: %w", name(out), err)
+		changed, err := onDisk(ctx, sysroot, list, staged, err)
+		switch {
+		case changed:
+			err = fmt.Errorf("the deployments are changed, but: %w", err)
+		case shorter != nil:
+			err = fmt.Errorf("the deployments are changed, but: %s is none any more: %w", name(out), err)
 		}
-		return false, err
+		return changed || shorter != nil, err
 	}
 	if staged != nil && (len(list) == 0 || !list[0].IsStaged()) {
 		err = container.ClearFinalizationLock()
