@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -41,6 +43,22 @@ func TestEveryCommandTeaches(t *testing.T) {
 		}
 	})
 	assert.Greater(t, n, 22)
+}
+
+// An option that takes a value says what counts without it, unless without it there is nothing.
+func TestOptionsSayTheirDefault(t *testing.T) {
+	t.Parallel()
+	nothing := strings.Fields("creds decryption-key imgref image ostree-remote write-commitid-to check ostree-digestfile keep write-ref write-result-to" +
+		" label copymeta copymeta-opt rootfs previous-build-manifest")
+	a, _, _ := testApp()
+	walk(a.rootCommand(), func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Value.Type() != "bool" && !f.Hidden && !slices.Contains(nothing, f.Name) && f.DefValue != string(formatText) {
+				assert.Regexp(t, `[( ](default|required)`, f.Usage, "%s --%s", cmd.CommandPath(), f.Name)
+			}
+			assert.NotContains(t, f.Usage, `default "`)
+		})
+	})
 }
 
 // The options of ostree-rs-ext 0.15.3 and of its successor in bootc, verb by verb.
