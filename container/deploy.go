@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -76,16 +75,12 @@ func Deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref 
 }
 
 func deploy(ctx context.Context, sysroot *ostree.Sysroot, stateroot string, ref imageref.OSTreeImageReference, opts *DeployOptions) (state *LayeredImageState, err error) {
-	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
+	repo, unlock, err := lockedRepo(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
 	if err := checkStateroot(sysroot, stateroot); err != nil {
-		return nil, err
-	}
-	repo, err := sysroot.Repo() // the sysroot closes it
-	if err != nil {
 		return nil, err
 	}
 	// This lock is all that keeps a merge commit without a ref, and its layers, from the prunes and collections of other processes
@@ -267,36 +262,4 @@ func DeploymentImage(d *ostree.Deployment) (*imageref.OSTreeImageReference, erro
 		return nil, fmt.Errorf("origin of deployment %s.%d: %w", d.Checksum(), d.DeploySerial(), err)
 	}
 	return &ref, nil
-}
-
-// lockPoll is how often a sysroot's lock is tried.
-const lockPoll = 100 * time.Millisecond
-
-// LockSysroot takes the lock of a sysroot, waiting for it as long as ctx lasts, and loads the sysroot again. That it waits is logged;
-// logger may be nil. Deploy and the others of this package that change a sysroot do it themselves.
-func LockSysroot(ctx context.Context, sysroot *ostree.Sysroot, logger *slog.Logger) (unlock func(), err error) {
-	said := false
-	for {
-		ok, err := sysroot.TryLock(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("lock sysroot %s: %w", sysroot.Path(), err)
-		}
-		if ok {
-			break
-		}
-		if !said && logger != nil {
-			logger.Info("Waiting for sysroot lock...")
-			said = true
-		}
-		select {
-		case <-time.After(lockPoll):
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-	if _, err := sysroot.LoadIfChanged(ctx); err != nil {
-		sysroot.Unlock()
-		return nil, fmt.Errorf("load sysroot %s: %w", sysroot.Path(), err)
-	}
-	return sysroot.Unlock, nil
 }

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -85,20 +84,6 @@ func loadImage(t testing.TB, path string) (*ocispec.Manifest, *ocispec.Image) {
 	require.NoError(t, json.Unmarshal([]byte(ti.Run(t, "skopeo", "inspect", "--raw", "oci:"+path)), m))
 	require.NoError(t, json.Unmarshal([]byte(ti.Run(t, "skopeo", "inspect", "--raw", "--config", "oci:"+path)), c))
 	return m, c
-}
-
-// unencapsulated takes the commit out of an image, into a repository of the mode that this user can have, and has it checked.
-func unencapsulated(t testing.TB, image string) string {
-	t.Helper()
-	repo, dir := newRepo(t, modeHere())
-	imp, err := container.NewImporter(repo, unverified(t, "oci:"+image), &container.ImporterOptions{Registry: quickly(t)})
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, imp.Close()) }()
-	u, err := imp.Unencapsulate(t.Context(), "os")
-	require.NoError(t, err)
-	oracle.Fsck(t, dir)
-	assert.Equal(t, map[string]string{"os": u.Commit}, refs(t, repo), "no refs of layers")
-	return u.Commit
 }
 
 func refs(t testing.TB, repo *ostree.Repo) map[string]string {
@@ -274,125 +259,6 @@ func TestB39_B40_SymlinkTargetsAreExportedByteForByte(t *testing.T) {
 	oracle.Fsck(t, dir)
 }
 
-// chunkedImage encapsulates a sample commit into an oci: directory, under a tag like ":base" or none.
-func chunkedImage(t *testing.T, tag string) (path, commit string) {
-	t.Helper()
-	repo, commit := commitTar(t, exportMembers())
-	path = filepath.Join(t.TempDir(), "out")
-	_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, path+tag), &container.EncapsulateOptions{ContentMeta: contentMetaOf(t, repo, commit)})
-	require.NoError(t, err)
-	return path, commit
-}
-
-func TestB10_UnencapsulateWhatIsThere(t *testing.T) {
-	t.Parallel()
-	path, commit := chunkedImage(t, "")
-	into, dir := newRepo(t, modeHere())
-	mustPull(t, into, "oci:"+path, container.ImporterOptions{})
-	imp, err := container.NewImporter(into, unverified(t, "oci:"+path), nil)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, imp.Close()) }()
-	u, err := imp.Unencapsulate(t.Context(), "branch")
-	require.NoError(t, err)
-	assert.Equal(t, commit, u.Commit)
-	assert.Equal(t, commit, refs(t, into)["branch"])
-	oracle.Fsck(t, dir)
-}
-
-// What is there may have 2N diff_ids (B43), and its ref is set while nobody prunes.
-func TestUnencapsulateWhatIsThereWithDoubledDiffIDs(t *testing.T) {
-	t.Parallel()
-	path, commit := chunkedImage(t, ":base")
-	base, err := ti.LoadBase(path, "base")
-	require.NoError(t, err)
-	var ids []digest.Digest
-	for n := range base.Config.RootFS.DiffIDs {
-		ids = append(ids, digest.FromString(fmt.Sprint("wrong", n)))
-	}
-	w := ti.Image{Base: base, DiffIDs: append(ids, base.Config.RootFS.DiffIDs...)}.Write(t, t.TempDir(), "v1")
-	_, dir := newRepo(t, modeHere())
-	ti.Run(t, "ostree", "--repo="+dir, "config", "set", "core.lock-timeout-secs", "0")
-	var into, other *ostree.Repo
-	for _, r := range []**ostree.Repo{&into, &other} {
-		*r, err = ostree.OpenRepo(t.Context(), dir)
-		require.NoError(t, err)
-		defer (*r).Close()
-	}
-	mustPull(t, into, w.Ref, container.ImporterOptions{})
-	imp, err := container.NewImporter(into, unverified(t, w.Ref), nil)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, imp.Close()) }()
-	lock, err := other.Lock(t.Context(), ostree.LockExclusive)
-	require.NoError(t, err)
-	_, err = imp.Unencapsulate(t.Context(), "branch")
-	require.ErrorIs(t, err, ostree.ErrWouldBlock)
-	assert.NotContains(t, refs(t, into), "branch")
-	require.NoError(t, lock.Unlock())
-	u, err := imp.Unencapsulate(t.Context(), "branch")
-	require.NoError(t, err)
-	assert.Equal(t, commit, u.Commit)
-	assert.Equal(t, commit, refs(t, into)["branch"])
-}
-
-// The refs of layers belong to images: taking a commit out of an image neither sets nor removes one.
-func TestUnencapsulateLeavesRefsOfLayers(t *testing.T) {
-	t.Parallel()
-	path, commit := chunkedImage(t, "")
-	plain := ti.Image{Layers: []ti.Layer{goodLayer("other")}}.Write(t, t.TempDir(), "v1")
-	into, _ := newRepo(t, modeHere())
-	other := mustPull(t, into, plain.Ref, container.ImporterOptions{})
-	before := refs(t, into)
-	manifest, _ := loadImage(t, path)
-	for _, l := range manifest.Layers[1:] { // as if another image had the blob as a layer of another kind
-		name := "ostree/container/blob/sha256_3A_" + l.Digest.Encoded()
-		require.NoError(t, into.SetRefImmediate(t.Context(), "", name, other.BaseCommit))
-		before[name] = other.BaseCommit
-	}
-	imp, err := container.NewImporter(into, unverified(t, "oci:"+path), nil)
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, imp.Close()) }()
-	u, err := imp.Unencapsulate(t.Context(), "branch")
-	require.NoError(t, err)
-	assert.Equal(t, commit, u.Commit)
-	before["branch"] = commit
-	assert.Equal(t, before, refs(t, into))
-}
-
-func TestUnencapsulateRefusesOtherLayers(t *testing.T) {
-	t.Parallel()
-	plain := ti.Image{Layers: []ti.Layer{{Members: []ti.Member{ti.Dir("usr", 0o755)}}}}.Write(t, t.TempDir(), "v1")
-	repo, commit := commitTar(t, exportMembers())
-	path := filepath.Join(t.TempDir(), "out")
-	_, err := container.Encapsulate(t.Context(), repo, commit, ociRef(t, path+":base"), nil)
-	require.NoError(t, err)
-	base, err := ti.LoadBase(path, "base")
-	require.NoError(t, err)
-	derived := ti.Image{Base: base, Layers: []ti.Layer{{Members: []ti.Member{ti.File("x", 0o644, "")}}, {Members: []ti.Member{ti.File("y", 0o644, "")}}}}.Write(t, t.TempDir(), "v1")
-	for _, bad := range []struct{ ref, want string }{
-		{plain.Ref, "No ostree.final-diffid label found, not an ostree encapsulated container"},
-		{derived.Ref, "Image has 2 non-ostree layers"},
-	} {
-		into, dir := newRepo(t, modeHere())
-		for n := range 2 { // the second time it is in the repository
-			imp, err := container.NewImporter(into, unverified(t, bad.ref), nil)
-			require.NoError(t, err)
-			_, err = imp.Unencapsulate(t.Context(), "branch")
-			require.ErrorIs(t, err, container.ErrNotEncapsulated)
-			require.ErrorContains(t, err, bad.want)
-			require.NoError(t, imp.Close())
-			assert.NotContains(t, refs(t, into), "branch")
-			if n == 0 {
-				mustPull(t, into, bad.ref, container.ImporterOptions{})
-			}
-		}
-		oracle.Fsck(t, dir)
-	}
-	imp, err := container.NewImporter(repo, unverified(t, plain.Ref), nil)
-	require.NoError(t, err)
-	_, err = imp.Unencapsulate(t.Context(), "not a ref..")
-	require.Error(t, err)
-}
-
 func TestEncapsulateBadInput(t *testing.T) {
 	t.Parallel()
 	repo, commit := commitTar(t, exportMembers(), "--add-metadata=number=1")
@@ -514,93 +380,4 @@ func TestEncapsulateIsCancelled(t *testing.T) {
 	})
 	require.ErrorIs(t, err, gone)
 	assert.NoDirExists(t, path)
-}
-
-// An image built on one layer of ostree's goes on naming that layer as the last of its commit.
-func TestReplaceDetachedMetadataBelowOtherLayers(t *testing.T) {
-	t.Parallel()
-	commits, commit := commitTar(t, exportMembers())
-	path := filepath.Join(t.TempDir(), "out")
-	_, err := container.Encapsulate(t.Context(), commits, commit, ociRef(t, path+":base"), nil)
-	require.NoError(t, err)
-	base, err := ti.LoadBase(path, "base")
-	require.NoError(t, err)
-	w := ti.Image{Base: base, Layers: []ti.Layer{goodLayer("x")}}.Write(t, t.TempDir(), "v1")
-	repo, _ := newRepo(t, modeHere())
-	want := mustPull(t, repo, w.Ref, container.ImporterOptions{})
-	v, err := ostree.ParseVariant("a{sv}", "{'new': <'other'>}")
-	require.NoError(t, err)
-	dest := ociRef(t, filepath.Join(t.TempDir(), "dest"))
-	_, err = container.ReplaceDetachedMetadata(t.Context(), imageName(t, w.Ref), dest, v.Bytes(), nil)
-	require.NoError(t, err)
-	_, config := loadImage(t, dest.Name)
-	assert.Equal(t, config.RootFS.DiffIDs[0].String(), config.Config.Labels["ostree.final-diffid"])
-	into, dir := newRepo(t, modeHere())
-	got := mustPull(t, into, "oci:"+dest.Name, container.ImporterOptions{})
-	assert.Equal(t, want.BaseCommit, got.BaseCommit)
-	oracle.Fsck(t, dir)
-}
-
-func TestReplaceDetachedMetadata(t *testing.T) {
-	t.Parallel()
-	ti.NeedTool(t, "skopeo")
-	for _, chunked := range []bool{false, true} {
-		repo, commit := commitTar(t, exportMembers())
-		dict, err := ostree.NewVariantDict().SetString("old", "value").Build()
-		require.NoError(t, err)
-		require.NoError(t, repo.WriteDetachedMetadata(t.Context(), commit, dict))
-		opts := &container.EncapsulateOptions{}
-		if chunked {
-			opts.ContentMeta = contentMetaOf(t, repo, commit)
-		}
-		dir := t.TempDir()
-		src := ociRef(t, filepath.Join(dir, "src"))
-		_, err = container.Encapsulate(t.Context(), repo, commit, src, opts)
-		require.NoError(t, err)
-		before, _ := loadImage(t, src.Name)
-
-		for n, text := range []string{"", "{'new': <'other'>}", "{'large': <'" + strings.Repeat("x", 5000) + "'>}"} {
-			var data []byte
-			if text != "" {
-				v, err := ostree.ParseVariant("a{sv}", text)
-				require.NoError(t, err)
-				data = v.Bytes()
-			}
-			dest := ociRef(t, filepath.Join(dir, fmt.Sprint("dest", n)))
-			d, err := container.ReplaceDetachedMetadata(t.Context(), src, dest, data, nil)
-			require.NoError(t, err)
-			require.Equal(t, d, digest.FromString(ti.Run(t, "skopeo", "inspect", "--raw", "oci:"+dest.Name)))
-			after, config := loadImage(t, dest.Name)
-			assert.Equal(t, before.Layers[1:], after.Layers[1:], "further layers are copied")
-			assert.NotEqual(t, before.Layers[0], after.Layers[0])
-			assert.Equal(t, config.RootFS.DiffIDs[len(config.RootFS.DiffIDs)-1].String(), config.Config.Labels["ostree.final-diffid"])
-			assert.Equal(t, config.Config.Labels["ostree.final-diffid"], after.Annotations["ostree.final-diffid"])
-
-			into, repoDir := newRepo(t, modeHere())
-			imp, err := container.NewImporter(into, unverified(t, "oci:"+dest.Name), nil)
-			require.NoError(t, err)
-			u, err := imp.Unencapsulate(t.Context(), "os")
-			require.NoError(t, err)
-			require.NoError(t, imp.Close())
-			assert.Equal(t, commit, u.Commit)
-			oracle.Fsck(t, repoDir)
-			got, err := into.ReadDetachedMetadata(t.Context(), commit)
-			require.NoError(t, err)
-			if data == nil {
-				assert.Nil(t, got)
-			} else {
-				require.NotNil(t, got)
-				assert.Equal(t, data, got.Bytes())
-			}
-			// Back again, the layer is what it was, to the byte.
-			back := ociRef(t, filepath.Join(dir, fmt.Sprint("back", n)))
-			_, err = container.ReplaceDetachedMetadata(t.Context(), dest, back, dict.Bytes(), nil)
-			require.NoError(t, err)
-			again, _ := loadImage(t, back.Name)
-			assert.Equal(t, before.Layers, again.Layers)
-		}
-		_, err = container.ReplaceDetachedMetadata(t.Context(), src, ociRef(t, filepath.Join(dir, "bad")), []byte("no variant"), nil)
-		require.ErrorContains(t, err, "not a sound a{sv}")
-		assert.NoDirExists(t, filepath.Join(dir, "bad"))
-	}
 }

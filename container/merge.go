@@ -322,3 +322,12 @@ func timestampOf(manifest *ocispec.Manifest, config *ocispec.Image) uint64 {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// countsVariant is an a{su} with sorted keys.
+func countsVariant(counts map[string]uint32) (gvariant.Value, error) {
+	var entries []gvariant.Value
+	for _, key := range sortedKeys(counts) {
+		entries = append(entries, gvariant.DictEntry(gvariant.String(key), gvariant.Uint32(counts[key])))
+	}
+	return gvariant.Array("{su}", entries...)
+}

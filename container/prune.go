@@ -279,15 +279,11 @@ func RemoveUndeployedImages(ctx context.Context, sysroot *ostree.Sysroot, opts *
 	if opts == nil {
 		opts = &PruneOptions{}
 	}
-	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
+	repo, unlock, err := lockedRepo(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	repo, err := sysroot.Repo() // the sysroot closes it
-	if err != nil {
-		return nil, err
-	}
 	gone, err := undeployed(ctx, sysroot, repo, opts)
 	if err != nil {
 		return nil, err
@@ -344,15 +340,11 @@ func Prune(ctx context.Context, sysroot *ostree.Sysroot, opts *PruneOptions) (re
 	if opts == nil {
 		opts = &PruneOptions{}
 	}
-	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
+	repo, unlock, err := lockedRepo(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	repo, err := sysroot.Repo() // the sysroot closes it
-	if err != nil {
-		return nil, err
-	}
 	p := &progress{emit: opts.Progress}
 	done := p.phase(PhaseGC)
 	gone, err := undeployed(ctx, sysroot, repo, opts)

@@ -40,19 +40,15 @@ func AnalyzeForRepair(ctx context.Context, sysroot *ostree.Sysroot, opts *Repair
 	if opts == nil {
 		opts = &RepairOptions{}
 	}
-	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
+	repo, unlock, err := lockedRepo(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	return analyze(ctx, sysroot, opts)
+	return analyze(ctx, sysroot, repo, opts)
 }
 
-func analyze(ctx context.Context, sysroot *ostree.Sysroot, opts *RepairOptions) (_ *RepairResult, err error) {
-	repo, err := sysroot.Repo() // the sysroot closes it
-	if err != nil {
-		return nil, err
-	}
+func analyze(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, opts *RepairOptions) (_ *RepairResult, err error) {
 	unlock, err := share(ctx, repo) // see VerifyImage
 	if err != nil {
 		return nil, err
@@ -120,18 +116,14 @@ func Repair(ctx context.Context, sysroot *ostree.Sysroot, opts *RepairOptions) (
 	if opts == nil {
 		opts = &RepairOptions{}
 	}
-	unlock, err := LockSysroot(ctx, sysroot, opts.Logger)
+	repo, unlock, err := lockedRepo(ctx, sysroot, opts.Logger)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	result, err := analyze(ctx, sysroot, opts)
+	result, err := analyze(ctx, sysroot, repo, opts)
 	if err != nil {
 		return nil, err
-	}
-	repo, err := sysroot.Repo() // the sysroot closes it
-	if err != nil {
-		return result, err
 	}
 	for _, text := range slices.Clone(result.Corrupted) {
 		ref, err := imageref.Parse(text)

@@ -15,31 +15,7 @@ import (
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/oracle"
 	ti "github.com/ostree-container/ostree-container/container/internal/testimage"
-	"github.com/ostree-container/ostree-container/ostree"
 )
-
-func TestCheckInodes(t *testing.T) {
-	t.Parallel()
-	repo, repoDir := newRepo(t, modeHere())
-	empty, err := container.CheckInodes(t.Context(), repo, nil)
-	require.NoError(t, err)
-	assert.Equal(t, &container.InodeCheck{Collisions: []uint64{}}, empty)
-	w := ti.Image{Layers: []ti.Layer{goodLayer("a")}}.Write(t, t.TempDir(), "latest")
-	mustPull(t, repo, w.Ref, container.ImporterOptions{})
-	inodes := map[uint64]bool{}
-	for path := range objects(t, repoDir) {
-		var st unix.Stat_t
-		require.NoError(t, unix.Lstat(path, &st))
-		inodes[st.Ino] = true
-	}
-	check, err := container.CheckInodes(t.Context(), repo, func(container.InodeCollision) { t.Error("none is expected") })
-	require.NoError(t, err)
-	assert.Equal(t, uint64(len(inodes)), check.Inode32+check.Inode64)
-	require.NoError(t, os.MkdirAll(filepath.Join(repoDir, "objects/00"), 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join(repoDir, "objects/00/nosuffix"), nil, 0o644))
-	_, err = container.CheckInodes(t.Context(), repo, nil)
-	require.ErrorContains(t, err, "Invalid object objects/00/nosuffix")
-}
 
 // corrupt makes the merge commit of an image one in which a file is another, as the bug did.
 func corrupt(t testing.TB, repoDir, ref string) (commit string) {
@@ -136,18 +112,4 @@ func TestVerifyImageAndRepair(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, v.OK())
 	s.sound()
-}
-
-// An encapsulated base, its whiteouts and its labels: the layers of a sound image always agree with it.
-func TestVerifyImageOfBase(t *testing.T) {
-	t.Parallel()
-	ti.NeedTool(t, "ostree")
-	base := ti.EncapsulatedBase(t, ti.BaseOptions{Bootable: true, Components: chunks})
-	w := ti.Image{Base: &base.Base, Layers: stack()}.Write(t, t.TempDir(), "latest")
-	repo, _ := newRepo(t, ostree.ModeBareUser)
-	mustPull(t, repo, w.Ref, container.ImporterOptions{})
-	v, err := container.VerifyImage(t.Context(), repo, imageName(t, w.Ref))
-	require.NoError(t, err)
-	assert.Empty(t, v.OtherCorrupted)
-	assert.Greater(t, v.Verified, 5)
 }

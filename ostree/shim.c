@@ -352,49 +352,6 @@ shim_list_objects (OstreeRepo *repo, int flags, uintptr_t handle, GCancellable *
 }
 
 gboolean
-shim_sysroot_update_post_copy (void *fn, OstreeSysroot *s, GCancellable *c, GError **error)
-{
-  return ((gboolean (*) (OstreeSysroot *, GCancellable *, GError **)) fn) (s, c, error);
-}
-
-gboolean
-shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *d, GError **error)
-{
-  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, GError **)) fn) (s, d, error);
-}
-
-gboolean
-shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d, GCancellable *c, GError **error)
-{
-  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, GCancellable *, GError **)) fn) (s, d, c, error);
-}
-
-gboolean
-shim_sysroot_set_soft_reboot (void *fn, OstreeSysroot *s, OstreeDeployment *d, gboolean kernel_skew,
-                              GCancellable *c, GError **error)
-{
-  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, gboolean, GCancellable *, GError **)) fn) (s, d, kernel_skew, c, error);
-}
-
-void
-shim_void (void *fn)
-{
-  ((void (*) (void)) fn) ();
-}
-
-gboolean
-shim_deployment_bool (void *fn, OstreeDeployment *d)
-{
-  return ((gboolean (*) (OstreeDeployment *)) fn) (d);
-}
-
-gboolean
-shim_sysroot_deployment_bool (void *fn, OstreeSysroot *s, OstreeDeployment *d)
-{
-  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *)) fn) (s, d);
-}
-
-gboolean
 shim_deploy_tree (OstreeSysroot *s, gboolean stage, const char *osname, const char *revision,
                   GKeyFile *origin, OstreeDeployment *merge, char **kargs, char **initrds,
                   gboolean locked, OstreeDeployment **out, GCancellable *c, GError **error)

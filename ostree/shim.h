@@ -68,16 +68,6 @@ GVariant *shim_bootable_metadata (GFile *root, GVariant *dict, GCancellable *c, 
 gboolean shim_upgrader_pull (OstreeSysrootUpgrader *u, const char *dir, int flags, int upgrader_flags,
                              uintptr_t progress, gboolean *changed, GCancellable *c, GError **error);
 
-/* Newer than 2022.7: fn is the looked-up symbol. */
-gboolean shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d, GCancellable *c, GError **error);
-gboolean shim_sysroot_set_soft_reboot (void *fn, OstreeSysroot *s, OstreeDeployment *d, gboolean kernel_skew,
-                                       GCancellable *c, GError **error);
-void shim_void (void *fn);
-gboolean shim_sysroot_update_post_copy (void *fn, OstreeSysroot *s, GCancellable *c, GError **error);
-gboolean shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *d, GError **error);
-gboolean shim_deployment_bool (void *fn, OstreeDeployment *d);
-gboolean shim_sysroot_deployment_bool (void *fn, OstreeSysroot *s, OstreeDeployment *d);
-
 gboolean shim_deploy_tree (OstreeSysroot *s, gboolean stage, const char *osname, const char *revision,
                            GKeyFile *origin, OstreeDeployment *merge, char **kargs, char **initrds,
                            gboolean locked, OstreeDeployment **out, GCancellable *c, GError **error);

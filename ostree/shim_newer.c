@@ -61,3 +61,46 @@ shim_blob_read (void *fn, void *reader, GCancellable *c, GError **error)
 {
   return ((GBytes * (*) (void *, GCancellable *, GError **)) fn) (reader, c, error);
 }
+
+gboolean
+shim_sysroot_update_post_copy (void *fn, OstreeSysroot *s, GCancellable *c, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, GCancellable *, GError **)) fn) (s, c, error);
+}
+
+gboolean
+shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *d, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, GError **)) fn) (s, d, error);
+}
+
+gboolean
+shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d, GCancellable *c, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, GCancellable *, GError **)) fn) (s, d, c, error);
+}
+
+gboolean
+shim_sysroot_set_soft_reboot (void *fn, OstreeSysroot *s, OstreeDeployment *d, gboolean kernel_skew,
+                              GCancellable *c, GError **error)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *, gboolean, GCancellable *, GError **)) fn) (s, d, kernel_skew, c, error);
+}
+
+void
+shim_void (void *fn)
+{
+  ((void (*) (void)) fn) ();
+}
+
+gboolean
+shim_deployment_bool (void *fn, OstreeDeployment *d)
+{
+  return ((gboolean (*) (OstreeDeployment *)) fn) (d);
+}
+
+gboolean
+shim_sysroot_deployment_bool (void *fn, OstreeSysroot *s, OstreeDeployment *d)
+{
+  return ((gboolean (*) (OstreeSysroot *, OstreeDeployment *)) fn) (s, d);
+}

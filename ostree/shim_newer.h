@@ -18,5 +18,13 @@ gboolean shim_repo_regenerate_metadata (void *fn, OstreeRepo *repo, GVariant *me
 /* A new OstreeBlobReader, NULL where the engine has none; and its next blob, NULL at the end or on error. */
 void *shim_sign_read (void *fn, OstreeSign *sign, GBytes *data);
 GBytes *shim_blob_read (void *fn, void *reader, GCancellable *c, GError **error);
+gboolean shim_sysroot_deployment_op (void *fn, OstreeSysroot *s, OstreeDeployment *d, GCancellable *c, GError **error);
+gboolean shim_sysroot_set_soft_reboot (void *fn, OstreeSysroot *s, OstreeDeployment *d, gboolean kernel_skew,
+                                       GCancellable *c, GError **error);
+void shim_void (void *fn);
+gboolean shim_sysroot_update_post_copy (void *fn, OstreeSysroot *s, GCancellable *c, GError **error);
+gboolean shim_sysroot_change_finalization (void *fn, OstreeSysroot *s, OstreeDeployment *d, GError **error);
+gboolean shim_deployment_bool (void *fn, OstreeDeployment *d);
+gboolean shim_sysroot_deployment_bool (void *fn, OstreeSysroot *s, OstreeDeployment *d);
 
 #endif

@@ -1,6 +1,6 @@
 package ostree
 
-// #include "shim.h"
+// #include "shim_newer.h"
 import "C"
 
 import (
