@@ -41,7 +41,8 @@ type DeployOptions struct {
 	Kargs []string
 	// TargetImgref is the image that the host follows from now on, if it is not the one that is deployed.
 	TargetImgref *imageref.OSTreeImageReference
-	// NoImgref writes no ref for the image, only for its layers: ListImages does not list it, and with the deployment it can go as well.
+	// NoImgref writes no ref for the image, only for its layers. ListImages does not list such an image, and it goes when its last
+	// deployment goes.
 	NoImgref bool
 	// NoClean leaves old deployments, boot files and objects.
 	NoClean bool

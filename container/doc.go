@@ -20,16 +20,19 @@
 //	ostree.importer.version             s
 //	ostree.tar-filtered                 a{sa{su}}, by layer digest: what could not be stored, with counts
 //
-// A commit of a derived layer carries ostree.importer.version, ostree.tar-filtered (a{su}) and ostree-container.diff-id (s); that
-// of an object set carries nothing, as the reference has it. The same bytes give the same commits, always; those of derived layers with the
-// SELinux labels of the image that was imported last, where ostree-container.labelled-by (s) names the policy: the dirtree of its directory.
+// The commit of a derived layer carries ostree.importer.version, ostree.tar-filtered (a{su}) and ostree-container.diff-id (s). The
+// commit of an object set carries nothing, as the reference has it. The same bytes always give the same commits.
+//
+// With SELinux the files of a derived layer get the labels of the image that was imported last. Its commit then has
+// ostree-container.labelled-by (s), which names the policy: the checksum of the dirtree of the policy's directory.
 //
 // # Concurrency
 //
 // An Importer is for one goroutine; several may import into one repository at once, in one process or in several. A shared lock of
 // the repository is held while importing, so that a prune waits. Whatever changes a sysroot takes its lock.
 //
-// Locks of one ostree.Repo nest and never exclude each other, and sysroot.Repo() is one for all. Prune and GCImageLayers lock through a
-// handle of their own, so they wait for imports whatever Repo those use; libostree's own prunes do not. A goroutine that imports or copies
-// beside prunes should have a Repo of its own (ostree.OpenRepo), and who calls Prune or GCImageLayers must hold no lock of the repository.
+// Locks that are taken through one ostree.Repo nest: they never exclude each other. All callers of sysroot.Repo() share one Repo. Prune and
+// GCImageLayers lock through a handle of their own, so they wait for imports whatever Repo those use; libostree's own prunes do not. So:
+// a goroutine that imports or copies beside prunes should have a Repo of its own (ostree.OpenRepo), and a caller of Prune or GCImageLayers
+// must hold no lock of the repository.
 package container

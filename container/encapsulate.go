@@ -54,7 +54,7 @@ func (c Compression) format() (compress.Format, error) {
 
 // EncapsulateOptions are options of Encapsulate; nil means the default.
 type EncapsulateOptions struct {
-	// Labels of the image, also annotations of its manifest.
+	// Labels of the image. They become annotations of its manifest too.
 	Labels map[string]string
 	// Config is what the image's runtime configuration begins with; nil: empty.
 	Config *ocispec.ImageConfig
@@ -68,7 +68,7 @@ type EncapsulateOptions struct {
 	LegacyVersionLabel bool
 	// ContentMeta distributes the files over several layers; nil: there is one layer. Every file of the commit must be in it.
 	ContentMeta *ContentMeta
-	// MaxLayers is into how many chunks the components go at most, at least 4; 0: one for each component, and one for new ones.
+	// MaxLayers is the largest number of chunks that the components may go into, 4 or more. 0: one for each component, and one for new ones.
 	MaxLayers int
 	// Previous is the manifest of the build before: components stay in the chunk they had there. Nil: there is none.
 	Previous *ocispec.Manifest

@@ -5,21 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
+	"path/filepath"
 
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// Pull an image into a repository, with progress and a typed error.
+// Pull an image into a repository, with progress and a typed error. On a host the repository is that of the sysroot, opened with
+// ostree.OpenRepo(ctx, "/ostree/repo"), and the image is in a registry: "ostree-unverified-registry:quay.io/example/os:latest".
 func ExampleImporter() {
 	ctx := context.Background()
-	repo, err := ostree.OpenRepo(ctx, "/ostree/repo")
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	repo, err := ostree.CreateRepo(ctx, filepath.Join(dir, "repo"), ostree.ModeArchive)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer repo.Close()
-	ref, err := imageref.ParseOSTree("ostree-unverified-registry:quay.io/example/os:latest")
+	ref, err := imageref.ParseOSTree("ostree-unverified-image:oci:testdata/image:v1")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -48,7 +56,10 @@ func ExampleImporter() {
 	} else if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(state.MergeCommit)
+	fmt.Printf("version %s, %s, is now a commit: %t\n", state.Version(), state.ManifestDigest, state.MergeCommit != "")
+	// Output:
+	// 1/1 sha256:c5fe925a85fc7c5c5154d6ae665b92665eb4e255c73e5864fc0629d4dd55fa87
+	// version 1, sha256:41cd02d4f65041916b0d726aee0c800973206cfc2500fa7bcfc98c6abff62359, is now a commit: true
 }
 
 // Deploy an image to a sysroot that an installer has prepared.

@@ -46,15 +46,15 @@ type ReexportOptions struct {
 // Reexport makes an image again from the layers that a repository has of it, writes it to dest and returns the digest of the manifest
 // there. The layers of an ostree base keep their division; each derived layer becomes a tar of its commit. Annotations, history and
 // labels are those of the image; ostree.final-diffid names the layer that is written. The same layers give the same bytes, always.
-// What the repository does not keep, such as times and the order of members, is not that of the original: where that matters the
-// digests differ. An image that was made by Reexport or Encapsulate with the same options comes out with the same digest.
+// A repository does not keep everything, for example times and the order of members. So the digests differ from those of the original;
+// but an image that was made by Reexport or Encapsulate with the same options comes out with the same digest.
 //
 // An image that was imported with KeepBlobs is written as it was fetched, if Compression and CompressionLevel are zero: manifest, config and layers,
 // each compared with its digest. If one of them is damaged the layers are made again after all, which is logged; with PreserveDigests, and
 // of an encrypted image, it is an error. A docker manifest becomes one of OCI where nothing else can be (oci, oci-archive); docker-archive and
 // docker-daemon keep no manifest.
 //
-// An "oci:" directory is made if it is missing; with a tag the image is added, without it becomes the only one.
+// An "oci:" directory is made if it is missing. With a tag the image is added to it; without one it becomes the only image there.
 //
 // It returns ErrNoSuchImage, ErrLayout, ErrIncomplete (the repository lacks objects of the image) and ErrDigestChanged, and the errors of
 // registry.Push.

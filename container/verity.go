@@ -37,12 +37,14 @@ type VerityResult struct {
 	Lasting bool
 }
 
-// EnsureVerity turns on fs-verity for all content objects of a bare or bare-user repository, whose changes on the disk the kernel then
-// refuses to read, and for the file "config" of the repository: that marks, as in bootc, that all were gone through. The mark says nothing of
-// objects that were written since: those have it only where the repository says so (ex-integrity.fsverity), and so it is not relied on
-// here. All objects are looked at each time, what has it is left alone, and others, also those of a run that was interrupted, get it. It waits for imports to end.
+// EnsureVerity turns on fs-verity for all content objects of a bare or bare-user repository: if one is changed on the disk, the kernel
+// refuses to read it. It waits for imports to end.
 //
-// The error wraps ErrUnsupported of package ostree where the file system or the kernel has no fs-verity, and for other modes.
+// The file "config" of the repository gets fs-verity last. That is bootc's mark that all objects were gone through. It says nothing of
+// objects written since, which have fs-verity only where the repository asks for it (ex-integrity.fsverity). So the mark is not relied on:
+// each run looks at all objects, leaves alone those that have fs-verity, and turns it on for the others.
+//
+// The error wraps ostree.ErrUnsupported where the file system or the kernel has no fs-verity, and for repositories of other modes.
 func EnsureVerity(ctx context.Context, repo *ostree.Repo, opts *VerityOptions) (*VerityResult, error) {
 	return ensureVerity(ctx, repo, opts, fsverity.Enable, fsverity.Enabled)
 }

@@ -118,8 +118,8 @@ func (r *Repo) SignCommitGPG(ctx context.Context, commit, keyID, homedir string)
 }
 
 // VerifyCommitGPG looks at the GPG signatures of a commit in the repository, with the global keys, those of all remotes and those of ring,
-// which may be nil. An error means that it could not look, ErrGPGNoSignature that there is none; whether a signature is good says
-// the result: ask its RequireValidSignature.
+// which may be nil. An error means that it could not look, or, if it is ErrGPGNoSignature, that there is no signature. Whether a signature
+// is good is in the result: call its RequireValidSignature.
 //
 // C: ostree_repo_verify_commit_ext
 func (r *Repo) VerifyCommitGPG(ctx context.Context, commit string, ring *GPGKeyring) (*GPGVerifyResult, error) {
@@ -241,7 +241,8 @@ func (r *Repo) VerifyLocalSummary(ctx context.Context, summary, signatures []byt
 	})
 }
 
-// GPGVerifyData looks at detached GPG signatures, binary and one after the other, over data with the keys of a remote ("": the global ones) and those of ring, which may be nil.
+// GPGVerifyData looks at detached GPG signatures over data. signatures are binary, one after the other. The keys are those of a remote
+// ("": the global ones) and those of ring, which may be nil.
 //
 // C: ostree_repo_gpg_verify_data
 func (r *Repo) GPGVerifyData(ctx context.Context, remote string, data, signatures []byte, ring *GPGKeyring) (*GPGVerifyResult, error) {

@@ -38,6 +38,7 @@ const (
 // one at a time during the call that got the modifier, and must not use the repository.
 //
 // C: ostree_repo_commit_modifier_new, ostree_repo_commit_modifier_set_xattr_callback, ostree_repo_commit_modifier_set_sepolicy
+//
 // C: ostree_repo_commit_modifier_set_sepolicy_from_commit, ostree_repo_commit_modifier_set_devino_cache, ostree_repo_commit_modifier_unref
 type CommitModifier struct {
 	Flags ModifierFlags

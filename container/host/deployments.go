@@ -16,13 +16,13 @@ type ChangeOptions struct {
 	Logger    *slog.Logger // nil: silent
 }
 
-// Change says what was done to a deployment. Index is that of before.
+// Change says what was done to a deployment. Index is the one that it had before.
 type Change struct {
 	Index               int
 	Stateroot, Checksum string
 	DeploySerial        int
 	Image               string // that it follows, "" if none
-	// Changed: it was not so already.
+	// Changed is false if there was nothing to do: it was so already.
 	Changed bool
 }
 
@@ -37,7 +37,7 @@ func changeOf(d *ostree.Deployment) Change {
 // RolledBack is the result of Rollback.
 type RolledBack struct {
 	Next      Change  // what the host boots next
-	Reverted  bool    // a rollback that was queued is none any more: Next is the booted deployment
+	Reverted  bool    // a rollback was queued and is cancelled: Next is the booted deployment
 	Discarded *Change // what was staged; nil: nothing was
 }
 
@@ -56,8 +56,10 @@ func locked(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions, f
 
 // Rollback makes the rollback deployment the default: the first of the stateroot in boot order that is neither booted nor staged, or, on a
 // sysroot that is not booted, the second. If it is the default already, the booted deployment becomes it again. What is staged
-// is discarded. Changes in /etc since the last boot stay with the deployment that they were made in. It returns ErrNoRollback. A result
-// beside an error says what was done all the same: what failed is what comes after it, such as removing what nothing needs any more.
+// is discarded. Changes in /etc since the last boot stay with the deployment that they were made in. It returns ErrNoRollback.
+//
+// An error may come with a result. The result then says what was done; what failed came after it, such as removing what nothing needs any
+// more.
 func Rollback(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions) (done *RolledBack, err error) {
 	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		stateroot, err := Stateroot(sysroot, opts.Stateroot)
@@ -180,8 +182,8 @@ func at(sysroot *ostree.Sysroot, index int) (*ostree.Deployment, error) {
 	return list[index], nil
 }
 
-// SetPinned makes deployments, by their index, ones that are kept when new ones come, or no longer. One that is staged is refused
-// (ErrStaged); if any is, nothing is changed. Changed is false for those that were so already.
+// SetPinned pins deployments, by their index: they are kept when new ones come. Or it unpins them. If one of them is staged, it returns
+// ErrStaged and nothing is changed. Changed is false for those that were so already.
 func SetPinned(ctx context.Context, sysroot *ostree.Sysroot, indexes []int, pinning ostree.Pinning, opts *ChangeOptions) (changes []Change, err error) {
 	err = locked(ctx, sysroot, opts, func(*ChangeOptions) error {
 		list := make([]*ostree.Deployment, len(indexes))
@@ -208,8 +210,8 @@ func SetPinned(ctx context.Context, sysroot *ostree.Sysroot, indexes []int, pinn
 	return changes, err
 }
 
-// Undeploy removes a deployment, and what nothing else needs. The booted one (ErrBooted) and a pinned one (ErrPinned) are refused. Changed
-// is true beside an error if it was removed all the same, as with Rollback.
+// Undeploy removes a deployment, and what nothing else needs. The booted one (ErrBooted) and a pinned one (ErrPinned) are refused. If
+// Changed is true beside an error, the deployment was removed and what came after it failed.
 func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
 	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		d, err := at(sysroot, index)
@@ -239,8 +241,8 @@ func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *Cha
 	return c, err
 }
 
-// SetDefault makes a deployment the first in boot order. While something is staged it is refused (ErrStaged): that would come before it.
-// Changed is true beside an error if it is the first all the same, as with Rollback.
+// SetDefault makes a deployment the first in boot order. While something is staged it returns ErrStaged: what is staged would come before
+// it. If Changed is true beside an error, the order was changed and what came after it failed.
 func SetDefault(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
 	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		d, err := at(sysroot, index)

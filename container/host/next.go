@@ -5,8 +5,8 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// Remedy is what makes the booted deployment the next one again: Rollback, or else Undeploy of index 0 where something is staged, and
-// SetDefault after that.
+// Remedy says how the booted deployment becomes the next one again. If Rollback is set: by Rollback. Otherwise by Undeploy of index 0, if
+// Staged is set, and then by SetDefault of the index given here, if that is not 0.
 type Remedy struct {
 	Rollback   bool
 	Staged     bool // something is staged; Rollback discards it

@@ -47,7 +47,7 @@ type Upgraded struct {
 	Image     imageref.OSTreeImageReference // that is followed from now on
 	Stateroot string
 	State     *container.LayeredImageState
-	Previous  *container.LayeredImageState // of the deployment that was followed; nil: it is not of an image that can be read
+	Previous  *container.LayeredImageState // the image of the deployment that was followed; nil: it has none that can be read
 	Outcome   Outcome
 	// Locked: what is staged is not applied at shutdown. LockChanged: it was staged before, and Locked is new.
 	Locked, LockChanged bool
@@ -61,7 +61,8 @@ type Upgraded struct {
 	// Again is an older deployment of the same image, neither booted nor the one that was followed: the host had this image before, and
 	// perhaps was rolled back from it. It was deployed anew all the same. Nil: there is none.
 	Again *Change
-	// Remedy: Unchanged, but the host boots another deployment than the booted one next; nil: it does not.
+	// Remedy is set where the outcome is Unchanged and the host nevertheless boots another deployment than the booted one next. Nil: it does
+	// not.
 	Remedy *Remedy
 }
 
@@ -72,7 +73,7 @@ type Available struct {
 	Update *container.CachedUpdate
 	// Prepared says what is to be fetched; nil: all of it is in the repository.
 	Prepared *container.PreparedImport
-	Current  *container.LayeredImageState // what is staged or booted now; nil: not an image that can be read
+	Current  *container.LayeredImageState // the image that is staged, or else booted, now; nil: there is none that can be read
 }
 
 // Target returns the image that Upgrade and Check are about, and the stateroot.
@@ -87,7 +88,8 @@ func Target(sysroot *ostree.Sysroot, opts *UpgradeOptions) (ref imageref.OSTreeI
 
 // Upgrade deploys the image that the host follows, if there is a new one: staged on a booted host, written at once elsewhere. It returns
 // ErrNoImage if no image is followed, ErrLayered if a new deployment would lose changes of rpm-ostree, and the errors of container.Deploy.
-// A result beside an error says what is staged all the same: the soft reboot could not be prepared.
+//
+// An error may come with a result. The image is then staged, as the result says, but the soft reboot could not be prepared.
 func Upgrade(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (*Upgraded, error) {
 	opts, stateroot, err := prepare(sysroot, opts)
 	if err != nil {

@@ -36,7 +36,7 @@ func (k DecryptionKey) GoString() string { return k.String() }
 // maxKeySize is how much of a file with a key is read, in bytes.
 const maxKeySize = 1 << 20
 
-// ParseDecryptionKey reads "FILE[:PASSPHRASE]", as skopeo's --decryption-key has it. For PASSPHRASE may stand "file=FILE", "fd=NUMBER" (of an
+// ParseDecryptionKey reads "FILE[:PASSPHRASE]", as skopeo's --decryption-key has it. PASSPHRASE may also be "file=FILE", "fd=NUMBER" (of an
 // open file) or "pass=PASSPHRASE"; a newline at the end of such a file is not part of it. Errors show nothing of a passphrase.
 func ParseDecryptionKey(s string) (DecryptionKey, error) {
 	file, pass, given := strings.Cut(s, ":")

@@ -190,8 +190,8 @@ func checkPolicy(ctx context.Context, policy *signature.Policy, img types.Unpars
 }
 
 // AcceptsUnseen reports whether the signature policy accepts whatever ref names without looking at it: no requirement is about a
-// signature. It reads the policy only, not the image. What the policy refuses in any case, or Open would refuse because of the policy,
-// is an error as Open has it. opts may be nil.
+// signature. It reads the policy only, not the image. Where the policy
+// alone makes Open fail, it returns the same error as Open. opts may be nil.
 func AcceptsUnseen(ctx context.Context, ref imageref.OSTreeImageReference, opts *Options) (bool, error) {
 	if opts == nil {
 		opts = &Options{}
