@@ -1,6 +1,8 @@
 package object
 
 import (
+	"encoding/binary"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -44,5 +46,23 @@ func TestArray(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.want, text)
 		})
+	}
+}
+
+// A dirtree that claims more entries than there is room for takes no memory for them.
+func TestDirTreeOfEmptyElements(t *testing.T) {
+	const size = 1 << 20
+	zeros := make([]byte, size)
+	for name, data := range map[string][]byte{
+		"files":          binary.LittleEndian.AppendUint32(zeros, size),
+		"directories":    binary.LittleEndian.AppendUint32(zeros, 0),
+		"half are files": binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(zeros[:size-4:size-4], size/2), size),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := DecodeDirTree(data)
+		runtime.ReadMemStats(&after)
+		require.Error(t, err, name)
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(2*size), name)
 	}
 }

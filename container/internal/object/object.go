@@ -259,11 +259,12 @@ func (t *DirTree) Decode(data []byte) error {
 	if err != nil {
 		return err
 	}
-	t.Files = slices.Grow(t.Files[:0], files.n)[:files.n]
-	t.Dirs = slices.Grow(t.Dirs[:0], dirs.n)[:dirs.n]
+	const fileSize, dirSize = sha256.Size + 2, 2*sha256.Size + 3 // of elements without a name; it may be claimed that they are less
+	t.Files = slices.Grow(t.Files[:0], min(files.n, files.first/fileSize))
+	t.Dirs = slices.Grow(t.Dirs[:0], min(dirs.n, dirs.first/dirSize))
 	var names strings.Builder // of all, with one allocation
-	names.Grow(max(0, files.first-files.n*(sha256.Size+2)) + max(0, dirs.first-dirs.n*(2*sha256.Size+3)))
-	for i := range t.Files {
+	names.Grow(max(0, files.first-files.n*fileSize) + max(0, dirs.first-dirs.n*dirSize))
+	for i := range files.n {
 		elem, err := files.next()
 		if err != nil {
 			return err
@@ -271,7 +272,7 @@ func (t *DirTree) Decode(data []byte) error {
 		if err := splitFrames(elem, 1, p[:2]); err != nil {
 			return err
 		}
-		f := &t.Files[i]
+		var f FileEntry
 		if f.Name, err = entryName(&names, p[0]); err != nil {
 			return err
 		}
@@ -282,8 +283,9 @@ func (t *DirTree) Decode(data []byte) error {
 		if i > 0 && t.Files[i-1].Name >= f.Name {
 			return orderError("file", t.Files[i-1].Name, f.Name)
 		}
+		t.Files = append(t.Files, f)
 	}
-	for i := range t.Dirs {
+	for i := range dirs.n {
 		elem, err := dirs.next()
 		if err != nil {
 			return err
@@ -291,7 +293,7 @@ func (t *DirTree) Decode(data []byte) error {
 		if err := splitFrames(elem, 2, p[:3]); err != nil {
 			return err
 		}
-		d := &t.Dirs[i]
+		var d DirEntry
 		if d.Name, err = entryName(&names, p[0]); err != nil {
 			return err
 		}
@@ -302,6 +304,7 @@ func (t *DirTree) Decode(data []byte) error {
 		if i > 0 && t.Dirs[i-1].Name >= d.Name {
 			return orderError("directory", t.Dirs[i-1].Name, d.Name)
 		}
+		t.Dirs = append(t.Dirs, d)
 	}
 	for i, j := 0, 0; i < len(t.Files) && j < len(t.Dirs); {
 		switch strings.Compare(t.Files[i].Name, t.Dirs[j].Name) {
