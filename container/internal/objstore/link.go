@@ -155,17 +155,22 @@ func (p *Prefix) Link(ctx context.Context, objects []Object) ([]Link, error) {
 	if len(objects) > 0 && p.from < 0 {
 		return nil, p.l.missing(objects[0].Type, objects[0].Sum)
 	}
-	p.d.inPlace.Store(true)
 	names, _ := p.l.batches.Get().(*nameBatch)
 	if names == nil {
 		names = &nameBatch{}
 	}
 	defer p.l.batches.Put(names)
-	for rest := objects; len(rest) > 0; rest = objects[len(became):] {
+	for batch, tried := 0, 0; len(became) < len(objects); tried = len(became) - batch {
 		if ctx.Err() != nil {
 			return became, context.Cause(ctx)
 		}
-		for _, err := range names.link(p.from, p.to, rest[:min(len(rest), linkBatch)]) {
+		if tried == 0 || tried == linkBatch {
+			batch, tried = len(became), 0
+			names.set(objects[batch:min(batch+linkBatch, len(objects))])
+		}
+		failed := names.link(p.from, p.to, tried)
+		p.d.inPlace.Store(true)
+		for _, err := range failed {
 			o := &objects[len(became)]
 			switch err {
 			case 0:

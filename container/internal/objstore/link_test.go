@@ -15,8 +15,8 @@ import (
 	"github.com/ostree-container/ostree-container/ostree"
 )
 
-// More objects of one prefix than one call links: what became of each is said, those that are there stay, and the first that is missing
-// in the source ends it with its name.
+// More objects of one prefix than one call links: what became of each is said, those that are there stay, those that cannot be linked
+// (directories) do not end it, and the first that is missing in the source does, with its name.
 func TestPrefixLinksInBatches(t *testing.T) {
 	const xx, total = 0xab, 2*linkBatch + 100
 	objects := make([]Object, total)
@@ -36,10 +36,16 @@ func TestPrefixLinksInBatches(t *testing.T) {
 		name := o.Sum.String()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "objects", name[:2], name[2:]+".file"), []byte(text), 0o644))
 	}
+	fails := func(n int) bool {
+		return n == 0 || n == 5 || n == linkBatch-1 || n == linkBatch || n > linkBatch+20 && n < linkBatch+40
+	}
 	from, fromDir := open()
 	to, toDir := open()
 	for n, o := range objects {
-		if n != total-50 {
+		switch name := o.Sum.String(); {
+		case fails(n):
+			require.NoError(t, os.Mkdir(filepath.Join(fromDir, "objects", name[:2], name[2:]+".file"), 0o755))
+		case n != total-50:
 			put(fromDir, o, "source")
 		}
 		if n%100 == 7 {
@@ -69,7 +75,11 @@ func TestPrefixLinksInBatches(t *testing.T) {
 	require.Len(t, became, total-50)
 	for n, o := range objects {
 		want, text := Linked, "source"
-		if n%100 == 7 {
+		switch {
+		case fails(n):
+			assert.Equal(t, NotLinked, became[n], n)
+			continue
+		case n%100 == 7:
 			want, text = Present, "there"
 		}
 		name := o.Sum.String()

@@ -39,21 +39,29 @@ const nameSlot = 80
 // nameBatch links objects by their names in a directory. One call into C links many: for each call by itself, Go's scheduler would take the
 // processor away after 20 µs, and be asked for it again.
 type nameBatch struct {
+	n      int
 	names  [linkBatch * nameSlot]byte
 	errors [linkBatch]C.int
 	result [linkBatch]unix.Errno
 }
 
-// link links objects from one directory into another, at most linkBatch, until one fails for another reason than that it is there. It
-// returns an errno or 0 for each that was tried, valid until the next call.
-func (b *nameBatch) link(from, to int, objects []Object) []unix.Errno {
+// set makes the batch one of these objects, at most linkBatch.
+func (b *nameBatch) set(objects []Object) {
+	b.n = len(objects)
 	for i := range objects {
 		slot := b.names[i*nameSlot : (i+1)*nameSlot]
 		slot[copy(slot, path(objects[i].Type, &objects[i].Sum)[3:])] = 0
 	}
-	n := C.link_names(C.int(from), C.int(to), (*C.char)(unsafe.Pointer(&b.names)), nameSlot, C.size_t(len(objects)), &b.errors[0])
-	for i, e := range b.errors[:n] {
-		b.result[i] = unix.Errno(e)
+}
+
+// link links objects of the batch, which must have more than first, from one directory into another, until one fails for another reason than
+// that it is there. It returns an errno or 0 for each that was tried, valid until the next call.
+func (b *nameBatch) link(from, to, first int) []unix.Errno {
+	names := (*C.char)(unsafe.Pointer(&b.names[first*nameSlot]))
+	n := C.link_names(C.int(from), C.int(to), names, nameSlot, C.size_t(b.n-first), &b.errors[first])
+	tried := first + int(n)
+	for i, e := range b.errors[first:tried] {
+		b.result[first+i] = unix.Errno(e)
 	}
-	return b.result[:n]
+	return b.result[first:tried]
 }
