@@ -36,7 +36,7 @@ func openKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
 	} else if err != nil {
 		return nil, keptError(repo, err)
 	}
-	defer func() { err = errors.Join(err, unix.Close(parent)) }()
+	defer func() { err = errors.Join(err, parent.Close()) }()
 	dir, err := ocidir.Open(path.Base(keptDir), keptOptions(parent))
 	if errors.Is(err, ocidir.ErrNotLayout) { // but for what its marker says, which a crash may have lost
 		dir, err = ocidir.Create(path.Base(keptDir), keptOptions(parent))
@@ -58,12 +58,12 @@ func openKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
 
 // keptParent opens the directory that keptDir is in, and makes it if that is asked for. A link on the way is not followed: it may lead out of
 // the repository, and blobs are written and removed below.
-func keptParent(repo *ostree.Repo, create bool) (_ int, err error) {
+func keptParent(repo *ostree.Repo, create bool) (*os.File, error) {
 	at := repo.FD()
 	for name := range strings.SplitSeq(path.Dir(keptDir), "/") {
 		if create {
 			if err := unix.Mkdirat(at, name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
-				return -1, errors.Join(&os.PathError{Op: "mkdir", Path: name, Err: err}, closeUnless(at, repo))
+				return nil, errors.Join(&os.PathError{Op: "mkdir", Path: name, Err: err}, closeUnless(at, repo))
 			}
 		}
 		sub, err := unix.Openat(at, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -74,11 +74,11 @@ func keptParent(repo *ostree.Repo, create bool) (_ int, err error) {
 			err = fmt.Errorf("%w, and a link is not followed: %w", ocidir.ErrNotLayout, err)
 		}
 		if err := errors.Join(err, closeUnless(at, repo)); err != nil {
-			return -1, err
+			return nil, err
 		}
 		at = sub
 	}
-	return at, nil
+	return os.NewFile(uintptr(at), path.Dir(keptDir)), nil
 }
 
 // closeUnless closes a descriptor that is not the repository's.
@@ -116,7 +116,7 @@ func (d *damagedKept) Unwrap() error { return d.err }
 
 var errLost = errors.New("it is missing or has another size")
 
-func keptOptions(parent int) *ocidir.Options {
+func keptOptions(parent *os.File) *ocidir.Options {
 	return &ocidir.Options{Private: true, Durable: true, Below: parent}
 }
 
@@ -126,7 +126,7 @@ func createKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
 	if err != nil {
 		return nil, keptError(repo, err)
 	}
-	defer func() { err = errors.Join(err, unix.Close(parent)) }()
+	defer func() { err = errors.Join(err, parent.Close()) }()
 	dir, err := ocidir.Create(path.Base(keptDir), keptOptions(parent))
 	if err != nil {
 		return nil, keptError(repo, err)

@@ -44,9 +44,10 @@ type Options struct {
 	Private bool
 	// Durable has a blob on the disk before it gets its name.
 	Durable bool
-	// Below is an open directory that the layout is directly in, with a path of one name; zero: path is as in open(2). Links in place of the
-	// layout, its directories and files are then refused (ErrNotLayout): in a directory that is somebody's they may lead anywhere.
-	Below int
+	// Below is the directory that the layout is directly in, with a path of one name, open until Create or Open returns; nil: path is as in
+	// open(2). Links in place of the layout, its directories and files are then refused (ErrNotLayout): in a directory that is somebody's
+	// they may lead anywhere.
+	Below *os.File
 }
 
 // modes are those of new directories and files.
@@ -92,8 +93,8 @@ func newDir(path string, opts *Options) *Dir {
 
 // parent is what path is relative to.
 func (d *Dir) parent() int {
-	if d.opts.Below != 0 {
-		return d.opts.Below
+	if d.opts.Below != nil {
+		return int(d.opts.Below.Fd())
 	}
 	return unix.AT_FDCWD
 }
@@ -125,7 +126,7 @@ func (d *Dir) begin(prepare func() error) (_ *Dir, err error) {
 
 // noFollow is a flag for open(2).
 func (d *Dir) noFollow() int {
-	if d.opts.Below != 0 {
+	if d.opts.Below != nil {
 		return unix.O_NOFOLLOW
 	}
 	return 0
@@ -138,7 +139,7 @@ func (d *Dir) openDir(at int, name, path string) (int, error) {
 		return fd, nil
 	}
 	err = &os.PathError{Op: "open", Path: path, Err: err}
-	if d.opts.Below != 0 && errors.Is(err, unix.ENOTDIR) {
+	if d.opts.Below != nil && errors.Is(err, unix.ENOTDIR) {
 		err = fmt.Errorf("%w, and a link is not followed: %w", ErrNotLayout, err)
 	}
 	return -1, err
@@ -224,10 +225,11 @@ func (d *Dir) Close() error {
 	return errors.Join(errs...)
 }
 
-// Abandon closes a layout that the caller made and could not fill, and removes it unless it has an index or others have it open.
+// Abandon closes a layout that the caller made and could not fill, and removes it unless it has an index, others have it open, or its path is
+// below a directory that need not be open any more.
 func (d *Dir) Abandon() error {
 	alone := unix.Flock(d.blobs, unix.LOCK_EX|unix.LOCK_NB) == nil
-	if has, err := d.HasIndex(); alone && err == nil && !has {
+	if has, err := d.HasIndex(); alone && err == nil && !has && d.opts.Below == nil {
 		return errors.Join(os.RemoveAll(d.path), d.Close())
 	}
 	return d.Close()

@@ -84,10 +84,10 @@ func TestLinksBelow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			parent, outside := t.TempDir(), filepath.Join(t.TempDir(), "outside")
-			fd, err := unix.Open(parent, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			below, err := os.Open(parent)
 			require.NoError(t, err)
-			defer func() { _ = unix.Close(fd) }()
-			opts := &ocidir.Options{Below: fd}
+			defer func() { _ = below.Close() }()
+			opts := &ocidir.Options{Below: below}
 			d, err := ocidir.Create("kept", opts)
 			require.NoError(t, err)
 			write(t, d, "x", "tag")
@@ -107,6 +107,31 @@ func TestLinksBelow(t *testing.T) {
 			require.NoError(t, use(ocidir.Open(filepath.Join(parent, "kept"), nil)), "where a user says so they are")
 		})
 	}
+}
+
+// The descriptor of a directory may be 0, as after os.Stdin.Close.
+func TestBelowAsStandardInput(t *testing.T) {
+	stdin, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 3)
+	require.NoError(t, err)
+	parent := t.TempDir()
+	fd, err := unix.Open(parent, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, unix.Dup3(fd, 0, unix.O_CLOEXEC))
+	require.NoError(t, unix.Close(fd))
+	below := os.NewFile(0, parent)
+	defer func() {
+		assert.NoError(t, below.Close())
+		assert.NoError(t, unix.Dup3(stdin, 0, 0))
+		assert.NoError(t, unix.Close(stdin))
+	}()
+	t.Chdir(t.TempDir())
+	d, err := ocidir.Create("kept", &ocidir.Options{Below: below})
+	require.NoError(t, err)
+	assert.DirExists(t, filepath.Join(parent, "kept"))
+	assert.NoDirExists(t, "kept")
+	require.NoError(t, os.Mkdir("kept", 0o755))
+	require.NoError(t, d.Abandon())
+	assert.DirExists(t, "kept", "another one")
 }
 
 // tree lists all that is below a directory.

@@ -95,7 +95,7 @@ func (d *Dir) writeMarker() (err error) {
 		return nil
 	}
 	above, parent := d.parent(), "."
-	if d.opts.Below == 0 {
+	if d.opts.Below == nil {
 		parent = filepath.Dir(d.path)
 	}
 	return errors.Join(syncDir(d.fd, ocispec.ImageBlobsDir), syncDir(d.fd, "."), syncDir(above, parent))
