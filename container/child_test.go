@@ -26,7 +26,7 @@ const childTask = "CONTAINER_TEST_CHILD"
 
 // task is what a child process does.
 type task struct {
-	Do      string // with a repository: "pull", "copy", "collect", "share", "exclude"; with a sysroot: "lock", "deploy", "staged", "prune"
+	Do      string // with a repository: "pull", "copy", "collect", "share", "exclude"; with a sysroot: "lock", "deploy", "staged", "undeploy", "prune"
 	Repo    string
 	Target  string // repository to copy to
 	Sysroot string
@@ -85,6 +85,8 @@ func runChild(text string) error {
 		return nil
 	case "staged":
 		return stagedTask(ctx, sysroot, c, options)
+	case "undeploy":
+		return undeployTask(ctx, sysroot, c, options)
 	case "prune":
 		pruned, err := container.Prune(ctx, sysroot, nil)
 		if err != nil {

@@ -13,8 +13,10 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/ostree-container/ostree-container/container"
+	"github.com/ostree-container/ostree-container/container/host"
 	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/internal/oracle"
 	ti "github.com/ostree-container/ostree-container/container/internal/testimage"
@@ -97,6 +99,41 @@ func stagedTask(ctx context.Context, sysroot *ostree.Sysroot, c task, options *r
 	}
 	fmt.Println("images", len(images))
 	return pruneWithoutRefs(ctx, sysroot, repo)
+}
+
+// Where what is staged cannot be discarded nothing is said to be changed: the boot order without it is the one from before.
+func TestUndeployOfStagedFails(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, "default")
+	dir := t.TempDir()
+	one := s.mustDeploy(osImage("1").Write(t, dir, "v1").Ref, container.DeployOptions{Kargs: []string{"quiet"}})
+	two := osImage("2").Write(t, dir, "v2")
+	lines := s.booted(one, task{Do: "undeploy", Refs: []string{"ostree-unverified-image:" + two.Ref}}, dir)
+	require.Len(t, lines, 2)
+	assert.Regexp(t, "^changed false: write deployments: .*busy$", lines[0])
+	assert.Equal(t, "staged true", lines[1])
+}
+
+// undeployTask runs on the booted host: it stages an image and undeploys it, when the kernel does not let its file go.
+func undeployTask(ctx context.Context, sysroot *ostree.Sysroot, c task, options *registry.Options) error {
+	ref, err := imageref.ParseOSTree(c.Refs[0])
+	if err != nil {
+		return err
+	}
+	if _, err := container.Deploy(ctx, sysroot, "default", ref, &container.DeployOptions{PullOptions: container.PullOptions{Registry: options}}); err != nil {
+		return err
+	}
+	const file = "/run/ostree/staged-deployment"
+	if err := unix.Mount(file, file, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	change, err := host.Undeploy(ctx, sysroot, 0, nil)
+	fmt.Printf("changed %v: %v\n", change.Changed, err)
+	if err := sysroot.Load(ctx); err != nil {
+		return err
+	}
+	fmt.Println("staged", sysroot.StagedDeployment() != nil)
+	return nil
 }
 
 func pruneWithoutRefs(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo) error {

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/ostree-container/ostree-container/container"
 	"github.com/ostree-container/ostree-container/ostree"
@@ -16,10 +17,9 @@ func onDisk(ctx context.Context, sysroot *ostree.Sysroot, list []*ostree.Deploym
 	if err != nil {
 		return false, fmt.Errorf("%w (whether the deployments are changed cannot be told: %w)", failed, err)
 	}
-	changed, stays := equalOrder(now, list), false
-	for _, d := range now {
-		stays = stays || d.IsStaged()
-	}
+	isStaged := (*ostree.Deployment).IsStaged
+	stays := slices.ContainsFunc(now, isStaged)
+	changed := equalOrder(now, list) && (!stays || slices.ContainsFunc(list, isStaged)) // a list that only lacks what is staged is not there before
 	if staged != nil && !stays && !changed {
 		failed = fmt.Errorf("the staged deployment %s is discarded, but: %w", name(staged), failed)
 	}
