@@ -13,7 +13,20 @@ import (
 // hidden reports whether a character is not for the eye, but changes how others look: control characters, which a terminal obeys, and those
 // that format text (turn its direction around, for example, or have no width) or break lines. Texts may come from registries and images.
 func hidden(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r) // which are seen
+}
+
+// joins reports whether a joiner of no width (U+200C, U+200D) between two texts has a part in how they are written, as in Persian, Hindi and
+// pictures of several: beside letters that have no case, marks and symbols. Beside others it is only hidden.
+func joins(before, after string) bool {
+	last, _ := utf8.DecodeLastRuneInString(before)
+	next, _ := utf8.DecodeRuneInString(after)
+	for _, r := range []rune{last, next} {
+		if r < 0x80 || r == utf8.RuneError || !unicode.In(r, unicode.Lo, unicode.Mn, unicode.Mc, unicode.So, unicode.Sk, unicode.Sm) {
+			return false
+		}
+	}
+	return true
 }
 
 // oneLine makes a text fit on one line and safe to print: programs take the error from the line that begins with
@@ -39,9 +52,9 @@ func lines(s string) string {
 // escaped writes what is hidden so that it can be seen.
 func escaped(s string) string {
 	var b strings.Builder
-	for _, r := range s {
+	for at, r := range s {
 		switch {
-		case !hidden(r):
+		case !hidden(r), (r == '\u200c' || r == '\u200d') && joins(s[:at], s[at+utf8.RuneLen(r):]):
 			b.WriteRune(r)
 		case r < 0x100:
 			fmt.Fprintf(&b, `\x%02x`, r)

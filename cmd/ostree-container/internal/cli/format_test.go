@@ -76,6 +76,35 @@ func TestOneLine(t *testing.T) {
 	}
 }
 
+// What a joiner of no width has a part in comes out to the byte; where it would only be there unseen it is escaped.
+func TestOneLineOfJoinedText(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		"é", "ñ", "日本", "👩\u200d💻", "👩🏽\u200d💻", "🏳\ufe0f\u200d🌈", "🙂\u200d↔\ufe0f", "می\u200cخواهم", "क्\u200dष", "ක්\u200dෂ", "\u0600١", "\u06dd",
+	} {
+		assert.Equal(t, text, oneLine(text))
+		assert.Equal(t, "a "+text+" b", oneLine("a "+text+" b"))
+	}
+	for text, want := range map[string]string{
+		"a\u200db": `a\u200db`, "é\u200cé": `é\u200cé`, "\u200d💻": `\u200d💻`, "👩\u200d": `👩\u200d`, "👩\u200d\u200d💻": `👩\u200d\u200d💻`, "а\u200dб": `а\u200dб`,
+		"👩\u200da": `👩\u200da`, "می\u200b\u200cخ": `می\u200b\u200cخ`,
+	} {
+		assert.Equal(t, want, oneLine(text))
+	}
+}
+
+// A text of several lines is one in YAML too, unless something in it has to be escaped.
+func TestYAMLOfLines(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"[origin]\nx=ü\n": "x: |\n  [origin]\n  x=ü\n", "a\nb\tc\u202e\n": `x: "a\nb\tc\u202e\n"` + "\n",
+	} {
+		out, err := yamlOf(map[string]string{"x": text})
+		require.NoError(t, err)
+		assert.Equal(t, want, string(out))
+	}
+}
+
 func TestJSONTime(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 1, 2, 4, 4, 5, 6_000_000, time.FixedZone("", 3600))

@@ -128,7 +128,7 @@ func yamlOf(v any) ([]byte, error) {
 // plain leaves it to the encoder how a node is written, but for texts in which something has to be escaped.
 func plain(n *yaml.Node) {
 	switch {
-	case n.Kind == yaml.ScalarNode && strings.ContainsFunc(n.Value, hidden):
+	case n.Kind == yaml.ScalarNode && strings.ContainsFunc(n.Value, func(r rune) bool { return hidden(r) && r != '\n' }):
 		n.Style = yaml.DoubleQuotedStyle
 	case len(n.Content) > 0 || n.Kind == yaml.ScalarNode:
 		n.Style = 0
