@@ -5,6 +5,7 @@ package ostree
 import "C"
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime/cgo"
@@ -156,7 +157,7 @@ func (s *MetadataSigning) build() (*Variant, error) {
 		d.SetString("gpg-homedir", s.GPGHomedir)
 	}
 	if len(s.Keys) > 0 {
-		keys, err := signKeys(s.Keys, s.Engine == signDummy)
+		keys, err := signKeys(s.Keys, cmp.Or(s.Engine, SignEd25519))
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,9 @@ import (
 	"unsafe"
 )
 
+// signDummy is libostree's engine for tests.
+const signDummy = "dummy"
+
 // Signature engines.
 const (
 	SignEd25519 = "ed25519" // keys of 32 bytes (public) and 64 bytes (secret, the public one at its end); where built with libsodium or OpenSSL
@@ -96,18 +99,6 @@ func (s *Signer) MetadataFormat() string {
 	return C.GoString((*C.char)(C.ostree_sign_metadata_format(s.c())))
 }
 
-// SignKey is a public or secret key, as bytes or as text.
-type SignKey struct{ v *Variant }
-
-// BytesKey is a key in the binary form of the engine.
-func BytesKey(b []byte) SignKey { return SignKey{NewBytesVariant(b)} }
-
-// TextKey is a key in the text form of the engine, base64 for ed25519. Invalid UTF-8 and NUL are not allowed.
-func TextKey(s string) (SignKey, error) {
-	v, err := NewStringVariant(s)
-	return SignKey{v}, err
-}
-
 func (s *Signer) key(op string, k SignKey, fn func(*C.GVariant, **C.GError) C.gboolean) error {
 	op += " of " + "signature engine"
 	if k.v == nil {
@@ -123,6 +114,13 @@ func (s *Signer) key(op string, k SignKey, fn func(*C.GVariant, **C.GError) C.gb
 //
 // C: ostree_sign_set_sk
 func (s *Signer) SetSecretKey(k SignKey) error {
+	if s.handle() == nil {
+		return fmt.Errorf("set secret key of signature engine: %w", ErrClosed)
+	}
+	k, err := k.secret(s.Name())
+	if err != nil {
+		return fmt.Errorf("set secret key of signature engine: %w", err)
+	}
 	return s.key("set secret key", k, func(v *C.GVariant, e **C.GError) C.gboolean { return C.ostree_sign_set_sk(s.c(), v, e) })
 }
 
@@ -280,38 +278,14 @@ func (s *Signer) SignSummary(ctx context.Context, r *Repo, keys ...SignKey) erro
 	if len(keys) == 0 {
 		return fmt.Errorf("%s: %w: no keys", op, ErrInvalidArgument)
 	}
-	v, err := signKeys(keys, s != nil && s.Name() == signDummy)
+	if s.handle() == nil {
+		return fmt.Errorf("%s: %w", op, ErrClosed)
+	}
+	v, err := signKeys(keys, s.Name())
 	if err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	return call(ctx, op, func(c *C.GCancellable, e **C.GError) C.gboolean {
 		return C.ostree_sign_summary(s.c(), r.c(), v.c(), c, e)
 	}, s.handle(), r.handle(), v.handle())
-}
-
-// signDummy is libostree's engine for tests.
-const signDummy = "dummy"
-
-// signKeys makes the "av" of keys. Those of the dummy engine must be text, libostree would assert.
-func signKeys(keys []SignKey, dummy bool) (*Variant, error) {
-	var a arena
-	defer a.free()
-	size := C.size_t(len(keys)+1) * C.size_t(unsafe.Sizeof(uintptr(0)))
-	values := (**C.GVariant)(C.calloc(1, size))
-	a.ptrs = append(a.ptrs, unsafe.Pointer(values))
-	for _, k := range keys {
-		if k.v == nil {
-			return nil, fmt.Errorf("%w: no key", ErrInvalidArgument)
-		}
-		if _, err := k.v.Str(); err != nil && dummy {
-			return nil, fmt.Errorf("%w: dummy keys are text", ErrInvalidArgument)
-		}
-	}
-	for i, k := range keys {
-		unsafe.Slice(values, len(keys)+1)[i] = C.g_variant_new_variant(k.v.c()) // floating: the array takes it
-	}
-	ct := (*C.GVariantType)(unsafe.Pointer(a.str("v")))
-	v := takeVariant(C.g_variant_new_array(ct, values, C.gsize(len(keys))))
-	runtime.KeepAlive(keys)
-	return v, nil
 }

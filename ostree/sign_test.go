@@ -100,7 +100,12 @@ func TestSignEd25519(t *testing.T) {
 	otherPublic, _, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	b64 := base64.StdEncoding.EncodeToString
-	require.NoError(t, s.SetSecretKey(ostree.BytesKey(secret)))
+	for range 100 { // libostree before 2025.7 frees the bytes of a key that is not text, as does the variant
+		require.NoError(t, s.SetSecretKey(ostree.BytesKey(slices.Clone(secret))))
+	}
+	for _, short := range []ostree.SignKey{ostree.BytesKey(secret[:32]), textKey(t, b64(secret[:16])), textKey(t, ""), ostree.BytesKey(nil)} {
+		require.ErrorIs(t, s.SetSecretKey(short), ostree.ErrInvalidArgument)
+	}
 	sig, err := s.Sign(ctx, []byte("data"))
 	require.NoError(t, err)
 	assert.True(t, ed25519.Verify(public, []byte("data"), sig))
@@ -124,6 +129,9 @@ func TestSignEd25519(t *testing.T) {
 	require.NoError(t, s.AddPublicKey(ostree.BytesKey(public)))
 	_, err = s.VerifyCommit(ctx, r, c)
 	require.NoError(t, err)
+	require.NoError(t, r.RegenerateSummary(ctx, nil))
+	require.NoError(t, s.SignSummary(ctx, r, ostree.BytesKey(secret)))
+	require.ErrorIs(t, s.SignSummary(ctx, r, ostree.BytesKey(secret[:32])), ostree.ErrInvalidArgument)
 	require.NoError(t, s.ClearKeys())
 	keys := filepath.Join(t.TempDir(), "keys")
 	require.NoError(t, os.WriteFile(keys, []byte(b64(otherPublic)+"\n"+b64(public)+"\n"), 0o644))
