@@ -90,6 +90,7 @@ func (a *app) imageDiff(ctx context.Context, repo *ostree.Repo, from, to string,
 	if err != nil {
 		return err
 	}
+	a.aimAtNothing()
 	diff, err := container.DiffCommits(ctx, repo, fromCommit, toCommit)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"math"
 	"os"
 	"runtime/debug"
 )
@@ -21,5 +22,16 @@ func (a *app) aimAt(goal int64) {
 	debug.SetMemoryLimit(goal)
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(-1)
+	}
+}
+
+// aimAtNothing is for what keeps more than any goal while it runs, in proportion to its output: with a goal far below that the collector would
+// work all the time.
+func (a *app) aimAtNothing() {
+	if a.ownsProcess && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(math.MaxInt64)
+		if os.Getenv("GOGC") == "" {
+			debug.SetGCPercent(100)
+		}
 	}
 }
