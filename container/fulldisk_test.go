@@ -73,10 +73,12 @@ func ballast(t testing.TB, at string, leave int64) (remove func()) {
 	return func() { require.NoError(t, os.Remove(path)) }
 }
 
-// noRoomTaken waits until what a failed pull wrote is free again: a child that a parallel test has forked holds every descriptor
-// until its exec.
-func noRoomTaken(t testing.TB, at string, free int64) {
+// noRoomTaken prunes and waits until what a failed pull wrote is free again. Whole objects of the layer that failed are in place if one
+// before it was published meanwhile; nothing refers to them. And a child that a parallel test has forked holds every descriptor until its
+// exec.
+func noRoomTaken(t testing.TB, at, repo string, free int64) {
 	t.Helper()
+	ti.Run(t, "ostree", "--repo="+repo, "prune", "--refs-only")
 	var st unix.Statfs_t
 	assert.Eventually(t, func() bool {
 		require.NoError(t, unix.Statfs(at, &st))
@@ -144,10 +146,10 @@ func TestFullDisk(t *testing.T) {
 			assert.NotContains(t, refs, imageRefOf(t, w.Ref))
 			oracle.Fsck(t, repoDir)
 			assert.Empty(t, leftovers(t, repoDir))
-			noRoomTaken(t, at, tc.leave)
+			noRoomTaken(t, at, repoDir, tc.leave)
 			_, _, err = pull(t, repo, w.Ref, container.ImporterOptions{Jobs: 1})
 			require.Error(t, err, "again, with the same end")
-			noRoomTaken(t, at, tc.leave)
+			noRoomTaken(t, at, repoDir, tc.leave)
 			remove()
 			if tc.mkfs != nil { // no room to be made: the tests ends here
 				return
