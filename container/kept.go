@@ -30,7 +30,7 @@ const keptDir = "extensions/ostree-container/kept"
 // openKept opens the blobs that a repository keeps, nil if it has none. Who reads or writes them holds the shared lock of the repository,
 // who removes some the exclusive one.
 func openKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
-	parent, err := keptParent(repo, false)
+	parent, err := keptParent(repo, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	} else if err != nil {
@@ -56,37 +56,15 @@ func openKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
 	return dir, nil
 }
 
-// keptParent opens the directory that keptDir is in, and makes it if that is asked for. A link on the way is not followed: it may lead out of
-// the repository, and blobs are written and removed below.
-func keptParent(repo *ostree.Repo, create bool) (*os.File, error) {
-	at := repo.FD()
-	for name := range strings.SplitSeq(path.Dir(keptDir), "/") {
-		if create {
-			if err := unix.Mkdirat(at, name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
-				return nil, errors.Join(&os.PathError{Op: "mkdir", Path: name, Err: err}, closeUnless(at, repo))
-			}
-		}
-		sub, err := unix.Openat(at, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err != nil {
-			err = &os.PathError{Op: "open", Path: name, Err: err}
-		}
-		if errors.Is(err, unix.ENOTDIR) {
-			err = fmt.Errorf("%w, and a link is not followed: %w", ocidir.ErrNotLayout, err)
-		}
-		if err := errors.Join(err, closeUnless(at, repo)); err != nil {
-			return nil, err
-		}
-		at = sub
+// keptParent opens the directory that keptDir is in, and makes it with mode if that is not 0. A link on the way is not followed: it may lead out
+// of the repository, and blobs are written and removed below.
+func keptParent(repo *ostree.Repo, mode uint32) (*os.File, error) {
+	dir := path.Dir(keptDir)
+	fd, err := ocidir.OpenBelow(repo.FD(), dir, unix.O_NOFOLLOW, mode, "")
+	if err != nil {
+		return nil, err
 	}
-	return os.NewFile(uintptr(at), path.Dir(keptDir)), nil
-}
-
-// closeUnless closes a descriptor that is not the repository's.
-func closeUnless(fd int, repo *ostree.Repo) error {
-	if fd == repo.FD() {
-		return nil
-	}
-	return unix.Close(fd)
+	return os.NewFile(uintptr(fd), dir), nil
 }
 
 // readKept is openKept for who can do without them: who may read the repository and not these, or cannot tell what they are, has none, and
@@ -122,7 +100,7 @@ func keptOptions(parent *os.File) *ocidir.Options {
 
 // createKept is openKept, and makes the directory if it is missing.
 func createKept(repo *ostree.Repo) (_ *ocidir.Dir, err error) {
-	parent, err := keptParent(repo, true)
+	parent, err := keptParent(repo, 0o700)
 	if err != nil {
 		return nil, keptError(repo, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -106,7 +107,7 @@ func (d *Dir) begin(prepare func() error) (_ *Dir, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if d.fd, err = d.openDir(d.parent(), d.path, d.path); err != nil {
+	if d.fd, err = openDir(d.parent(), d.path, d.path, d.noFollow()); err != nil {
 		return nil, err
 	}
 	if err := prepare(); err != nil {
@@ -132,33 +133,37 @@ func (d *Dir) noFollow() int {
 	return 0
 }
 
-// openDir opens a directory of the layout; path is for the error.
-func (d *Dir) openDir(at int, name, path string) (int, error) {
-	fd, err := unix.Openat(at, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC|d.noFollow(), 0)
+// openDir opens a directory; path is for the error.
+func openDir(at int, name, path string, flags int) (int, error) {
+	fd, err := unix.Openat(at, name, unix.O_DIRECTORY|unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
 	if err == nil {
 		return fd, nil
 	}
 	err = &os.PathError{Op: "open", Path: path, Err: err}
-	if d.opts.Below != nil && errors.Is(err, unix.ENOTDIR) {
+	if flags&unix.O_NOFOLLOW != 0 && errors.Is(err, unix.ENOTDIR) {
 		err = fmt.Errorf("%w, and a link is not followed: %w", ErrNotLayout, err)
 	}
 	return -1, err
 }
 
-// makeBlobs opens blobs/sha256, which is made where it is missing.
-func (d *Dir) makeBlobs() (_ int, err error) {
-	mode, _ := d.opts.modes()
-	at, path := d.fd, d.path
-	for _, name := range []string{ocispec.ImageBlobsDir, "sha256"} {
-		path = filepath.Join(path, name)
-		sub, err := d.openDir(at, name, path)
-		if errors.Is(err, unix.ENOENT) {
-			if err := unix.Mkdirat(at, name, mode); err != nil && !errors.Is(err, unix.EEXIST) {
-				return -1, errors.Join(&os.PathError{Op: "mkdir", Path: path, Err: err}, d.closeOther(at))
+// OpenBelow opens the directory with a path below the open directory at, one name after the other. Where mode is not 0, what is missing is made.
+// With O_NOFOLLOW in flags a link in place of any of them is ErrNotLayout. shown is the path of at in errors.
+func OpenBelow(at int, path string, flags int, mode uint32, shown string) (int, error) {
+	above := at
+	for name := range strings.SplitSeq(path, "/") {
+		shown = filepath.Join(shown, name)
+		sub, err := openDir(at, name, shown, flags)
+		if mode != 0 && errors.Is(err, unix.ENOENT) {
+			if err = unix.Mkdirat(at, name, mode); err != nil && !errors.Is(err, unix.EEXIST) {
+				err = &os.PathError{Op: "mkdir", Path: shown, Err: err}
+			} else {
+				sub, err = openDir(at, name, shown, flags)
 			}
-			sub, err = d.openDir(at, name, path)
 		}
-		if err := errors.Join(err, d.closeOther(at)); err != nil {
+		if at != above {
+			err = errors.Join(err, unix.Close(at))
+		}
+		if err != nil {
 			return -1, err
 		}
 		at = sub
@@ -166,12 +171,10 @@ func (d *Dir) makeBlobs() (_ int, err error) {
 	return at, nil
 }
 
-// closeOther closes a descriptor that is not the layout's own.
-func (d *Dir) closeOther(fd int) error {
-	if fd == d.fd {
-		return nil
-	}
-	return unix.Close(fd)
+// makeBlobs opens blobs/sha256, which is made where it is missing.
+func (d *Dir) makeBlobs() (int, error) {
+	mode, _ := d.opts.modes()
+	return OpenBelow(d.fd, blobDir, d.noFollow(), mode, d.path)
 }
 
 // openFile opens a file of the layout for reading. What is no regular file is refused with the error given: a FIFO would block, a device may
