@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -14,17 +13,12 @@ import (
 	"github.com/ostree-container/ostree-container/container/internal/work"
 )
 
-// labels keeps calls of Options.Label apart.
-type labels struct{ mu sync.Mutex }
-
 // relabel gives m the label of a path of the commit.
 func (w *writer) relabel(path string, m *object.Meta) error {
 	if w.opts.Label == nil {
 		return nil
 	}
-	w.label.mu.Lock()
 	label, err := w.opts.Label(w.ctx, path, m.Mode)
-	w.label.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("label of %s: %w", path, err)
 	}

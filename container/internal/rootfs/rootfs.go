@@ -27,8 +27,8 @@ var ErrUnsuitable = errors.New("not the root file system of a commit")
 
 // Options of Write.
 type Options struct {
-	// Label gives the SELinux label for a path of the commit ("/usr/etc/x"), "" for none; nil: the tree's own labels stay. It is called by one
-	// goroutine at a time.
+	// Label gives the SELinux label for a path of the commit ("/usr/etc/x"), "" for none; nil: the tree's own labels stay. It is called by
+	// several goroutines at once.
 	Label func(ctx context.Context, path string, mode uint32) (string, error)
 	// Strict makes it an error to leave out devices, FIFOs, sockets, and what is mounted.
 	Strict bool
@@ -103,7 +103,6 @@ type writer struct {
 	group *errgroup.Group
 	mounts
 	links map[inode]*file // those with several names
-	label labels
 }
 
 // only are directories of the root of which nothing but themselves is kept.
