@@ -101,11 +101,11 @@ func (s *Signer) MetadataFormat() string {
 
 func (s *Signer) key(op string, k SignKey, fn func(*C.GVariant, **C.GError) C.gboolean) error {
 	op += " of " + "signature engine"
-	if k.v == nil {
-		return fmt.Errorf("%s: %w: no key", op, ErrInvalidArgument)
+	if s.handle() == nil {
+		return fmt.Errorf("%s: %w", op, ErrClosed)
 	}
-	if _, isText := k.v.Str(); isText != nil && s != nil && s.Name() == signDummy {
-		return fmt.Errorf("%s: %w: dummy keys are text", op, ErrInvalidArgument) // libostree would assert
+	if err := k.check(s.Name()); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	return callFast(context.Background(), op, func(e **C.GError) C.gboolean { return fn(k.v.c(), e) }, s.handle(), k.v.handle())
 }

@@ -26,14 +26,25 @@ func TextKey(s string) (SignKey, error) {
 	return SignKey{v}, err
 }
 
+// check refuses what no engine takes, and what libostree would assert: keys of the dummy engine are text.
+func (k SignKey) check(engine string) error {
+	if k.v == nil {
+		return fmt.Errorf("%w: no key", ErrInvalidArgument)
+	}
+	if _, notText := k.v.Str(); notText != nil && engine == signDummy {
+		return fmt.Errorf("%w: dummy keys are text", ErrInvalidArgument)
+	}
+	return nil
+}
+
 // ed25519Secret is the size of a secret key of ed25519, in bytes.
 const ed25519Secret = 64
 
 // secret returns a secret key as text: libostree before 2025.7 frees the bytes of one that is not, which are the variant's. A key
 // of another size than ed25519 has is refused: libostree 2022.7 clears 64 bytes of what it has kept.
 func (k SignKey) secret(engine string) (SignKey, error) {
-	if k.v == nil || engine == signDummy {
-		return k, nil
+	if err := k.check(engine); err != nil || engine == signDummy {
+		return k, err
 	}
 	text, notText := k.v.Str()
 	if notText != nil {
@@ -109,7 +120,7 @@ func (s *Signer) readKeys(ctx context.Context, op, name string, in io.Reader) (k
 	return keys, nil
 }
 
-// signKeys makes the "av" of secret keys. Those of the dummy engine must be text, libostree would assert.
+// signKeys makes the "av" of secret keys.
 func signKeys(keys []SignKey, engine string) (*Variant, error) {
 	var a arena
 	defer a.free()
@@ -119,14 +130,7 @@ func signKeys(keys []SignKey, engine string) (*Variant, error) {
 	keys = slices.Clone(keys)
 	for i, k := range keys {
 		var err error
-		if k.v == nil {
-			err = fmt.Errorf("%w: no key", ErrInvalidArgument)
-		} else if _, notText := k.v.Str(); notText != nil && engine == signDummy {
-			err = fmt.Errorf("%w: dummy keys are text", ErrInvalidArgument)
-		} else {
-			keys[i], err = k.secret(engine)
-		}
-		if err != nil {
+		if keys[i], err = k.secret(engine); err != nil {
 			return nil, err
 		}
 	}
