@@ -15,23 +15,19 @@ const (
 )
 
 // aimAt sets the goal, unless the user has set one. Below it nothing is collected: most commands end before it is reached.
-func (a *app) aimAt(goal int64) {
-	if !a.ownsProcess || os.Getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	debug.SetMemoryLimit(goal)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(-1)
-	}
-}
+func (a *app) aimAt(goal int64) { a.collect(goal, -1) }
 
 // aimAtNothing is for what keeps more than any goal while it runs, in proportion to its output: with a goal far below that the collector would
 // work all the time.
-func (a *app) aimAtNothing() {
-	if a.ownsProcess && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(math.MaxInt64)
-		if os.Getenv("GOGC") == "" {
-			debug.SetGCPercent(100)
-		}
+func (a *app) aimAtNothing() { a.collect(math.MaxInt64, 100) }
+
+// collect sets what GOMEMLIMIT and GOGC set, unless the user has.
+func (a *app) collect(limit int64, percent int) {
+	if !a.ownsProcess || os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	debug.SetMemoryLimit(limit)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(percent)
 	}
 }
