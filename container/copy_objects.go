@@ -40,8 +40,9 @@ func (c *copier) copy(ctx context.Context, commits []string) (err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	for range runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
+			var lister objectLister
 			for xx := next.Add(1) - 1; xx < 256; xx = next.Add(1) - 1 {
-				if err := c.prefix(gctx, byte(xx), found.objects(byte(xx))); err != nil {
+				if err := c.prefix(gctx, byte(xx), lister.list(found, byte(xx))); err != nil {
 					return err
 				}
 			}

@@ -29,7 +29,20 @@ type reach struct {
 	stop  bool
 }
 
-type filesByPrefix [256][]object.Checksum
+// filesByPrefix holds checksums by their first byte, in blocks: lists that grow would be copied, and leave as much behind.
+type filesByPrefix [256][][]object.Checksum
+
+const checksumBlock = 32
+
+func (f *filesByPrefix) add(sum object.Checksum) {
+	blocks := f[sum[0]]
+	if n := len(blocks); n == 0 || len(blocks[n-1]) == checksumBlock {
+		blocks = append(blocks, make([]object.Checksum, 0, checksumBlock))
+		f[sum[0]] = blocks
+	}
+	last := &blocks[len(blocks)-1]
+	*last = append(*last, sum)
+}
 
 type metaToRead struct {
 	objstore.Object
@@ -137,21 +150,29 @@ func (r *reach) read(ctx context.Context, m metaToRead, buf []byte, content *obj
 		return data, fmt.Errorf("object %s.dirtree: %w", m.Sum, err)
 	}
 	for _, f := range content.Files {
-		files[f.Sum[0]] = append(files[f.Sum[0]], f.Sum)
+		files.add(f.Sum)
 	}
 	return data, nil
 }
 
-// objects returns what was found with a first byte, each object once.
-func (r *reach) objects(xx byte) []objstore.Object {
-	var sums []object.Checksum
+// objectLister lists what was found, again and again in the same memory.
+type objectLister struct {
+	sums    []object.Checksum
+	objects []objstore.Object
+}
+
+// list returns what was found with a first byte, each object once, until it is called again.
+func (l *objectLister) list(r *reach, xx byte) []objstore.Object {
+	l.sums = l.sums[:0]
 	for i := range r.files {
-		sums = append(sums, r.files[i][xx]...)
+		for _, block := range r.files[i][xx] {
+			l.sums = append(l.sums, block...)
+		}
 	}
-	slices.SortFunc(sums, object.Checksum.Compare)
-	found := r.metas[xx]
-	for _, sum := range slices.Compact(sums) {
-		found = append(found, objstore.Object{Sum: sum, Type: ostree.ObjectFile})
+	slices.SortFunc(l.sums, object.Checksum.Compare)
+	l.objects = append(l.objects[:0], r.metas[xx]...)
+	for _, sum := range slices.Compact(l.sums) {
+		l.objects = append(l.objects, objstore.Object{Sum: sum, Type: ostree.ObjectFile})
 	}
-	return found
+	return l.objects
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -17,9 +16,11 @@ func (b *bench) copy(ctx context.Context, n int, kind, tool string) error {
 	imgref := "ostree-unverified-image:oci:" + b.images[kind]["v1"].dir
 	if b.source == "" {
 		var err error
-		if _, b.source, err = b.freshRepo(ctx, kind, toolOurs); err != nil {
+		var dir string
+		if dir, b.source, err = b.freshRepo(ctx, kind, toolOurs); err != nil {
 			return err
 		}
+		b.copies = append(b.copies, dir)
 		if _, err := output(b.pull(ctx, toolOurs, b.source, imgref)); err != nil {
 			return err
 		}
@@ -32,10 +33,9 @@ func (b *bench) copy(ctx context.Context, n int, kind, tool string) error {
 	if _, err := b.sample(ctx, n, kind, tool, stepCopy, cmd); err != nil {
 		return err
 	}
-	if err := b.checkCopy(ctx, kind, tool, repo); err != nil {
-		return err
-	}
-	return remove(ctx, dir)
+	// All stay until the last is measured: for five minutes ext4 looks for other inodes than those of what was removed, which takes longer.
+	b.copies = append(b.copies, dir)
+	return b.checkCopy(ctx, kind, tool, repo)
 }
 
 func (b *bench) checkCopy(ctx context.Context, kind, tool, repo string) error {
@@ -69,10 +69,12 @@ func (b *bench) checkCopy(ctx context.Context, kind, tool, repo string) error {
 	return nil
 }
 
-// dropSource removes what copy copied from.
-func (b *bench) dropSource(ctx context.Context) error {
-	if b.source == "" {
-		return nil
+// dropCopies removes what copy copied from and to.
+func (b *bench) dropCopies(ctx context.Context) error {
+	for _, dir := range b.copies {
+		if err := remove(ctx, dir); err != nil {
+			return err
+		}
 	}
-	return remove(ctx, filepath.Dir(b.source))
+	return nil
 }

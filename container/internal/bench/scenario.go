@@ -63,7 +63,8 @@ type bench struct {
 	trees    map[string]map[string]string // kind and version -> tool -> root dirtree and dirmeta of the merge commit
 	fscked   map[string]bool              // kind and tool
 	checks   []string
-	source   string // a repository with the pulled image, for stepCopy
+	source   string   // a repository with the pulled image, for stepCopy
+	copies   []string // directories of stepCopy
 }
 
 func (b *bench) program(tool string) string {
@@ -99,7 +100,7 @@ func (b *bench) all(ctx context.Context) error {
 			}
 		}
 	}
-	return b.dropSource(ctx)
+	return b.dropCopies(ctx)
 }
 
 func (b *bench) one(ctx context.Context, n int, kind, tool string) error {

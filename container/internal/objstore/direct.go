@@ -2,6 +2,7 @@ package objstore
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -112,19 +113,15 @@ var errNoTmpfile = errors.New("the file system has no O_TMPFILE")
 
 // path is the name below objects/ and below the staging directory.
 func path(typ ostree.ObjectType, sum *object.Checksum) string {
-	const hexdigits = "0123456789abcdef"
 	var b [80]byte
-	n := 0
-	for i, c := range sum {
-		b[n], b[n+1] = hexdigits[c>>4], hexdigits[c&15]
-		n += 2
-		if i == 0 {
-			b[n] = '/'
-			n++
-		}
-	}
-	n += copy(b[n:], suffixes[typ])
-	return string(b[:n])
+	return string(appendPath(b[:0], typ, sum))
+}
+
+func appendPath(b []byte, typ ostree.ObjectType, sum *object.Checksum) []byte {
+	b = hex.AppendEncode(b, sum[:1])
+	b = append(b, '/')
+	b = hex.AppendEncode(b, sum[1:])
+	return append(b, suffixes[typ]...)
 }
 
 var suffixes = map[ostree.ObjectType]string{

@@ -48,9 +48,11 @@ type nameBatch struct {
 // set makes the batch one of these objects, at most linkBatch.
 func (b *nameBatch) set(objects []Object) {
 	b.n = len(objects)
+	var name []byte
 	for i := range objects {
+		name = appendPath(name[:0], objects[i].Type, &objects[i].Sum)
 		slot := b.names[i*nameSlot : (i+1)*nameSlot]
-		slot[copy(slot, path(objects[i].Type, &objects[i].Sum)[3:])] = 0
+		slot[copy(slot, name[len("xx/"):])] = 0
 	}
 }
 
