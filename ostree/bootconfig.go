@@ -231,7 +231,8 @@ func (b *BootConfig) Clone() *BootConfig {
 	return takeBootConfig(C.ostree_bootconfig_parser_clone(b.c()))
 }
 
-// BootEntry returns a copy of the boot loader entry, nil for a deployment without one: a staged one, or one not written yet.
+// BootEntry returns a copy of the boot loader entry. Of a deployment that is staged or not written yet it lacks "linux" and "initrd"; nil for
+// one of NewDeployment.
 //
 // C: ostree_deployment_get_bootconfig, ostree_bootconfig_parser_clone
 func (d *Deployment) BootEntry() *BootConfig {

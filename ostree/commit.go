@@ -76,7 +76,8 @@ func (r *Repo) LoadCommit(ctx context.Context, checksum string) (*Commit, Commit
 	return c, CommitState(state), nil
 }
 
-// ParseCommit reads a commit object of type "(a{sv}aya(say)sstayay)". Checksum is left empty.
+// ParseCommit reads a commit object of type "(a{sv}aya(say)sstayay)"; another type matches ErrVariantType. It returns ErrCorrupt for checksums that
+// are not of 32 bytes, a missing root, and a timestamp after the year 9999. Checksum is left empty.
 //
 // C: ostree_commit_get_parent, ostree_commit_get_timestamp, ostree_commit_get_content_checksum
 func ParseCommit(v *Variant) (*Commit, error) {
@@ -96,10 +97,10 @@ func ParseCommit(v *Variant) (*Commit, error) {
 		return nil, err
 	}
 	if c.RootTree == "" || c.RootMeta == "" {
-		return nil, errors.New("commit without a root")
+		return nil, fmt.Errorf("%w: commit without a root", ErrCorrupt)
 	}
 	if secs > maxUnixTime {
-		return nil, fmt.Errorf("commit timestamp %d out of range", secs)
+		return nil, fmt.Errorf("%w: commit timestamp %d out of range", ErrCorrupt, secs)
 	}
 	c.Timestamp = time.Unix(int64(secs), 0).UTC()
 	return c, nil
@@ -117,7 +118,7 @@ type CommitOptions struct {
 	Timestamp time.Time // whole seconds from 1970 on; the zero value means $SOURCE_DATE_EPOCH where that is set, else now
 }
 
-// WriteCommit writes a commit object of a tree and returns its checksum. No ref is set. A nil opts is the zero value.
+// WriteCommit writes a commit object of a tree and returns its checksum. No ref is set. A nil opts is the zero value. In an open transaction.
 //
 // C: ostree_repo_write_commit, ostree_repo_write_commit_with_time
 func (r *Repo) WriteCommit(ctx context.Context, root *Tree, opts *CommitOptions) (string, error) {

@@ -481,3 +481,28 @@ func TestWriteCommitSourceDateEpoch(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, int64(5), got.Timestamp.Unix(), "what is given wins")
 }
+
+func TestParseCommitRefuses(t *testing.T) {
+	t.Parallel()
+	const sum = "[byte 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31]"
+	for name, c := range map[string]struct {
+		typ, text string
+		want      error
+	}{
+		"good":        {"(a{sv}aya(say)sstayay)", "({}, [], [], 's', '', 0, " + sum + ", " + sum + ")", nil},
+		"type":        {"(ss)", "('a', 'b')", ostree.ErrVariantType},
+		"no root":     {"(a{sv}aya(say)sstayay)", "({}, [], [], 's', '', 0, " + sum + ", [])", ostree.ErrCorrupt},
+		"short":       {"(a{sv}aya(say)sstayay)", "({}, [1], [], 's', '', 0, " + sum + ", " + sum + ")", ostree.ErrCorrupt},
+		"late (0xff)": {"(a{sv}aya(say)sstayay)", "({}, [], [], 's', '', 18446744073709551615, " + sum + ", " + sum + ")", ostree.ErrCorrupt},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := ostree.ParseVariant(c.typ, c.text)
+			require.NoError(t, err)
+			got, err := ostree.ParseCommit(v)
+			require.ErrorIs(t, err, c.want)
+			if c.want == nil {
+				assert.Equal(t, "s", got.Subject)
+			}
+		})
+	}
+}

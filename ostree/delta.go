@@ -90,9 +90,9 @@ func (r *Repo) stringArray(ctx context.Context, op string, fn func(**C.GPtrArray
 type DeltaOptions struct {
 	LowLatency    bool     // favour the time it takes to make over the size
 	Metadata      *Variant // "a{sv}" kept in the delta; nil for none
-	MinFallback   *uint32  // objects of this size in MiB and more are not put in but fetched; 0: all are put in; nil: 4
-	MaxBSDiffSize *uint32  // size in MiB of files over which no binary difference is made; nil: 128
-	MaxChunkSize  uint32   // size in MiB of a part; 0: 32
+	MinFallback   *uint32  // objects larger than this, in MB (10^6 bytes), are not put in but fetched; 0: all are put in; nil: 4
+	MaxBSDiffSize *uint32  // size in MB, of old and new file together, over which no binary difference is made; nil: 128
+	MaxChunkSize  uint32   // size in MB of a part; 0: 32
 	NoBSDiff      bool     // no binary differences
 	InlineParts   bool     // one file with all parts in it
 	BigEndian     bool     // for machines of that byte order; the default is that of this one

@@ -23,8 +23,8 @@ type DeployTreeOptions struct {
 }
 
 // DeployTreeWithOptions checks a commit out as a new deployment of a stateroot ("": the booted one's), to be
-// put in boot order by SimpleWriteDeployment or WriteDeployments. origin may be nil: then that of merge; merge may be nil: then /etc is the
-// commit's. Stopping halfway leaves a directory that Cleanup deletes.
+// put in boot order by SimpleWriteDeployment or WriteDeployments. Its /etc and kernel arguments are merged from the deployment merge; nil: /etc is
+// the commit's. A nil origin is none: nothing is taken over from merge. Stopping halfway leaves a directory that Cleanup deletes.
 //
 // C: ostree_sysroot_deploy_tree, ostree_sysroot_deploy_tree_with_options
 func (s *Sysroot) DeployTreeWithOptions(ctx context.Context, stateroot, commit string, origin *keyfile.File, merge *Deployment, opts *DeployTreeOptions) (*Deployment, error) {
@@ -99,7 +99,9 @@ const (
 	SimpleWriteRetainRollback SimpleWriteFlags = C.OSTREE_SYSROOT_SIMPLE_WRITE_DEPLOYMENT_FLAGS_RETAIN_ROLLBACK // keep those after the booted one
 )
 
-// SimpleWriteDeployment puts a new deployment in boot order. merge may be nil.
+// SimpleWriteDeployment puts a new deployment in boot order. Those of its stateroot that the flags do not keep are gone with the next Cleanup,
+// which follows unless the flags say otherwise. stateroot "" is the booted one's; where nothing is booted, deployments of all stateroots go.
+// merge, which may be nil, is kept.
 //
 // C: ostree_sysroot_simple_write_deployment
 func (s *Sysroot) SimpleWriteDeployment(ctx context.Context, stateroot string, d, merge *Deployment, flags SimpleWriteFlags) error {
@@ -156,8 +158,7 @@ func (s *Sysroot) WriteDeployments(ctx context.Context, list []*Deployment, opts
 	}, owners...)
 }
 
-// WriteOriginFile writes a deployment's origin file and sets it in memory; nil writes the one
-// in memory.
+// WriteOriginFile writes a deployment's origin file; nil writes the one in memory (SetOrigin). What is in memory stays as it is.
 //
 // C: ostree_sysroot_write_origin_file
 func (s *Sysroot) WriteOriginFile(ctx context.Context, d *Deployment, origin *keyfile.File) error {
@@ -172,7 +173,7 @@ func (s *Sysroot) WriteOriginFile(ctx context.Context, d *Deployment, origin *ke
 	})
 }
 
-// DeploymentSetKargs writes the boot order again with a deployment whose kernel arguments are args.
+// DeploymentSetKargs replaces the kernel arguments of a deployment and writes the boot order again. Each of args is "key" or "key=value".
 //
 // C: ostree_sysroot_deployment_set_kargs
 func (s *Sysroot) DeploymentSetKargs(ctx context.Context, d *Deployment, args []string) error {
@@ -188,7 +189,7 @@ func (s *Sysroot) DeploymentSetKargs(ctx context.Context, d *Deployment, args []
 	})
 }
 
-// DeploymentSetKargsInPlace changes the kernel arguments in the boot loader entry itself.
+// DeploymentSetKargsInPlace replaces the kernel arguments by the command line args in the boot loader entry itself.
 //
 // C: ostree_sysroot_deployment_set_kargs_in_place
 func (s *Sysroot) DeploymentSetKargsInPlace(ctx context.Context, d *Deployment, args string) error {

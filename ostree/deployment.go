@@ -123,8 +123,9 @@ func (s *Sysroot) MergeDeployment(stateroot string) (d *Deployment) {
 	return d
 }
 
-// QueryDeploymentsFor returns the deployments of a stateroot ("": the booted one's)
-// before and after the booted one in boot order; each may be nil.
+// QueryDeploymentsFor returns the first deployment of a stateroot ("": the booted one's)
+// before the booted one in boot order, and the first after it; each may be nil. Where the
+// stateroot is not booted, pending is its first one, rollback nil.
 //
 // C: ostree_sysroot_query_deployments_for
 func (s *Sysroot) QueryDeploymentsFor(stateroot string) (pending, rollback *Deployment) {
@@ -219,7 +220,7 @@ func (d *Deployment) Checksum() string {
 	return C.GoString(C.ostree_deployment_get_csum(d.c()))
 }
 
-// BootChecksum returns the checksum of kernel and initramfs; "" for a staged one.
+// BootChecksum returns the checksum of kernel and initramfs, 64 hex digits; "" for one of NewDeployment that was given none.
 //
 // C: ostree_deployment_get_bootcsum
 func (d *Deployment) BootChecksum() string {
@@ -369,7 +370,7 @@ func (d *Deployment) SetOrigin(origin *keyfile.File) error {
 }
 
 // RemoveTransientState deletes from an origin what is not carried over to the next deployment: the group
-// "libostree-transient", and "unlocked" and "override-commit" of the group "origin".
+// "libostree-transient", and "unlocked" and "override-commit" of the group "origin". The result is a copy, in GLib's layout.
 //
 // C: ostree_deployment_origin_remove_transient_state
 func RemoveTransientState(origin *keyfile.File) (*keyfile.File, error) {

@@ -47,7 +47,7 @@ type FinderResult struct {
 	Remote              Remote
 	Priority            int                         // lower is better
 	Refs                map[CollectionRef]string    // commit checksums; "" for a ref that it does not have, or has an older commit of
-	Timestamps          map[CollectionRef]time.Time // of the commits, whole seconds; zero where not known. Nil from Resolve
+	Timestamps          map[CollectionRef]time.Time // of the commits, whole seconds; zero where not known. Nil from ResolveFinders
 	SummaryLastModified time.Time                   // whole seconds; zero where not known
 	set                 *finderResults
 	c                   *C.OstreeRepoFinderResult // the set's
@@ -85,6 +85,7 @@ type FindOptions struct {
 // error. Signatures are checked by PullFromRemotes, not here.
 //
 // C: ostree_repo_find_remotes_async, ostree_repo_find_remotes_finish
+//
 // C: ostree_repo_finder_result_freev, ostree_collection_ref_freev
 func (r *Repo) FindRemotes(ctx context.Context, refs []CollectionRef, opts *FindOptions) ([]FinderResult, error) {
 	const op = "find remotes"
@@ -120,6 +121,7 @@ func (r *Repo) FindRemotes(ctx context.Context, refs []CollectionRef, opts *Find
 // ResolveFinders asks finders, at least one, which repositories have refs, all with a collection. It says what they claim, newest or not.
 //
 // C: ostree_repo_finder_resolve_async, ostree_repo_finder_resolve_finish
+//
 // C: ostree_repo_finder_resolve_all_async, ostree_repo_finder_resolve_all_finish
 func (r *Repo) ResolveFinders(ctx context.Context, refs []CollectionRef, finders ...Finder) ([]FinderResult, error) {
 	const op = "ask finders"

@@ -73,7 +73,9 @@ func (r *Repo) LoadObjectStream(ctx context.Context, t ObjectType, checksum stri
 // name order. The first error ends it; it matches ErrNotFound where the dirtree is not there. LoadDirTree gives all at once.
 //
 // C: ostree_repo_commit_traverse_iter_init_dirtree, ostree_repo_commit_traverse_iter_next
+//
 // C: ostree_repo_commit_traverse_iter_get_file, ostree_repo_commit_traverse_iter_get_dir
+//
 // C: ostree_repo_commit_traverse_iter_clear
 func (r *Repo) DirEntries(ctx context.Context, tree string) iter.Seq2[TreeEntry, error] {
 	return r.entries(ctx, ObjectDirTree, tree, func(it *C.OstreeRepoCommitTraverseIter, v *C.GVariant, e **C.GError) C.gboolean {

@@ -28,9 +28,9 @@ const (
 	ModifierNone                 ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_NONE
 	ModifierSkipXattrs           ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_SKIP_XATTRS           // commit no xattrs
 	ModifierGenerateSizes        ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_GENERATE_SIZES        // keep sizes for the commit's metadata
-	ModifierCanonicalPermissions ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_CANONICAL_PERMISSIONS // owner 0:0, modes without setuid, setgid, sticky
+	ModifierCanonicalPermissions ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_CANONICAL_PERMISSIONS // owner 0:0, modes & 0755 (not of symlinks), no xattrs
 	ModifierErrorOnUnlabeled     ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_ERROR_ON_UNLABELED    // an error where SePolicy has no label
-	ModifierConsume              ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_CONSUME               // move files instead of copying; the directory is gone afterwards
+	ModifierConsume              ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_CONSUME               // move files instead of copying; the directory is gone afterwards, unless it is "."
 	ModifierDevInoCanonical      ModifierFlags = C.OSTREE_REPO_COMMIT_MODIFIER_FLAGS_DEVINO_CANONICAL      // believe DevInoCache even for bare-user checkouts
 )
 

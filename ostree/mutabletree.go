@@ -251,7 +251,8 @@ func (m *MutableTree) each(dirs C.gboolean, fn func(k, v string)) error {
 	}, m.handle())
 }
 
-// FillEmptyFromDirtree makes an empty directory that of a dirtree and a dirmeta; false if it is not empty.
+// FillEmptyFromDirtree makes an empty directory that of a dirtree and a dirmeta. It is true too where the dirtree is the empty one, or the
+// directory's own; false, and nothing is changed, if both have something in them.
 //
 // C: ostree_mutable_tree_fill_empty_from_dirtree
 func (m *MutableTree) FillEmptyFromDirtree(r *Repo, tree, meta string) (bool, error) {
@@ -273,7 +274,7 @@ func (m *MutableTree) FillEmptyFromDirtree(r *Repo, tree, meta string) (bool, er
 }
 
 // EnsureParentDirs returns the directory at path (components, the last left out), making those that are not
-// there with the dirmeta meta. A file on the way is an error.
+// there with the dirmeta meta, which this one gets too where it has none. A file on the way is an error.
 //
 // C: ostree_mutable_tree_ensure_parent_dirs
 func (m *MutableTree) EnsureParentDirs(path []string, meta string) (*MutableTree, error) {

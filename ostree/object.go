@@ -139,8 +139,8 @@ func (r *Repo) soundVariant(ctx context.Context, t ObjectType, checksum string, 
 	return object, nil
 }
 
-// LoadVariantBytes is LoadVariant that returns the serialized form at once. Prefer it
-// where many objects are read: nothing stays in C memory.
+// LoadVariantBytes reads the serialized form of a metadata object, which it does not check; ParseDirTree and
+// ParseDirMeta do. Prefer it to LoadVariant where many objects are read: nothing stays in C memory. It returns ErrNotFound.
 //
 // C: ostree_repo_load_variant
 func (r *Repo) LoadVariantBytes(ctx context.Context, t ObjectType, checksum string) ([]byte, error) {

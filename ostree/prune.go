@@ -14,7 +14,7 @@ type PruneFlags int
 
 // Flags of Prune.
 const (
-	PruneNone       PruneFlags = C.OSTREE_REPO_PRUNE_FLAGS_NONE        // keep what commits of any kind reach
+	PruneNone       PruneFlags = C.OSTREE_REPO_PRUNE_FLAGS_NONE        // keep what any commit reaches, with a ref or not
 	PruneNoPrune    PruneFlags = C.OSTREE_REPO_PRUNE_FLAGS_NO_PRUNE    // only count
 	PruneRefsOnly   PruneFlags = C.OSTREE_REPO_PRUNE_FLAGS_REFS_ONLY   // keep what refs reach
 	PruneCommitOnly PruneFlags = C.OSTREE_REPO_PRUNE_FLAGS_COMMIT_ONLY // delete commit objects only
@@ -62,8 +62,8 @@ func (r *Repo) PruneFromReachable(ctx context.Context, flags PruneFlags, keep *R
 	return PruneStats{Total: int(total), Pruned: int(pruned), Size: uint64(size)}, err
 }
 
-// PruneStaticDeltas deletes the static deltas for commits that are not there, or those
-// for one commit only.
+// PruneStaticDeltas deletes the static deltas to commits that are not there (commit ""), or
+// those to one commit only.
 //
 // C: ostree_repo_prune_static_deltas
 func (r *Repo) PruneStaticDeltas(ctx context.Context, commit string) error {

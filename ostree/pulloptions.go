@@ -48,7 +48,7 @@ type PullOptions struct {
 	TimestampCheck bool
 	// TimestampCheckFromRev refuses commits older than this one; "" for no such check.
 	TimestampCheckFromRev string
-	// MaxMetadataSize is the size in bytes over which metadata objects are refused; 0: 10 MiB.
+	// MaxMetadataSize is the size in bytes over which metadata objects are refused; 0: 10 MiB, 128 MiB from libostree 2023.4 on.
 	MaxMetadataSize uint64
 
 	Deltas DeltaUse

@@ -150,7 +150,7 @@ func (r *Repo) SetRefImmediate(ctx context.Context, remote, ref, checksum string
 	}, r.handle())
 }
 
-// SetAliasRefImmediate makes ref an alias of the ref target. target "" deletes it.
+// SetAliasRefImmediate makes ref an alias of the ref target. remote "" means a local ref; target "" deletes the alias.
 //
 // C: ostree_repo_set_alias_ref_immediate
 func (r *Repo) SetAliasRefImmediate(ctx context.Context, remote, ref, target string) error {

@@ -100,7 +100,7 @@ func (r *Repo) remoteString(op, name, key string, fn func(cname, ckey *C.char, o
 	return takeString(out), err
 }
 
-// RemoteConfigBool reads a boolean key of a remote's config.
+// RemoteConfigBool reads a boolean key of a remote's config, fallback where it is not set. It returns ErrNotFound for the remote.
 //
 // C: ostree_repo_get_remote_boolean_option
 func (r *Repo) RemoteConfigBool(name, key string, fallback bool) (bool, error) {
@@ -111,7 +111,7 @@ func (r *Repo) RemoteConfigBool(name, key string, fallback bool) (bool, error) {
 	return out != 0, err
 }
 
-// RemoteConfigList reads a list key of a remote's config, nil where it is not set.
+// RemoteConfigList reads a list key of a remote's config, nil where it is not set. It returns ErrNotFound for the remote.
 //
 // C: ostree_repo_get_remote_list_option
 func (r *Repo) RemoteConfigList(name, key string) ([]string, error) {
@@ -122,7 +122,7 @@ func (r *Repo) RemoteConfigList(name, key string) ([]string, error) {
 	return takeStrv(out), err
 }
 
-// RemoteGPGVerify reports whether commits of a remote must be signed with GPG.
+// RemoteGPGVerify reports whether commits of a remote must be signed with GPG. It returns ErrNotFound for the remote.
 //
 // C: ostree_repo_remote_get_gpg_verify
 func (r *Repo) RemoteGPGVerify(name string) (bool, error) {

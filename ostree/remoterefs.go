@@ -169,7 +169,7 @@ func (s *MetadataSigning) build() (*Variant, error) {
 	return d.Build()
 }
 
-// RemoteGPGVerifySummary reports whether the summary of a remote must be signed with GPG.
+// RemoteGPGVerifySummary reports whether the summary of a remote must be signed with GPG. It returns ErrNotFound for the remote.
 //
 // C: ostree_repo_remote_get_gpg_verify_summary
 func (r *Repo) RemoteGPGVerifySummary(name string) (bool, error) {

@@ -10,7 +10,7 @@ import (
 )
 
 // OpenRepoAt opens the repository at path, relative to the descriptor dirfd, which stays the caller's; AtCWD means
-// the working directory. The Repo has no Path of its own but the descriptor's. It returns ErrNotFound. The caller closes it.
+// the working directory. It returns ErrNotFound. The caller closes it.
 //
 // C: ostree_repo_open_at
 func OpenRepoAt(ctx context.Context, dirfd int, path string) (*Repo, error) {

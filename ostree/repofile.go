@@ -193,8 +193,7 @@ func (t *Tree) Repo() (r *Repo) {
 }
 
 // SetMetadata gives a directory another dirmeta (64 hex digits), which must be in the repository: for a commit whose root has another owner,
-// mode or xattrs but the same content, to be written with WriteCommit. What the repository holds does not change. Not for use beside other
-// calls on the tree.
+// mode or xattrs but the same content, to be written with WriteCommit. What the repository holds does not change.
 //
 // C: ostree_repo_file_tree_set_metadata
 func (t *Tree) SetMetadata(ctx context.Context, checksum string) error {

@@ -142,7 +142,7 @@ func (p *SePolicy) Name() string {
 	return p.text(func(c *C.OstreeSePolicy) *C.char { return (*C.char)(C.ostree_sepolicy_get_name(c)) })
 }
 
-// CSum returns a checksum of the policy's file contexts, 64 hex digits; "" if there is none.
+// CSum returns the SHA-256 of the binary policy (usr/etc/selinux/NAME/policy/policy.VERSION), 64 hex digits; "" if there is no policy.
 //
 // C: ostree_sepolicy_get_csum
 func (p *SePolicy) CSum() string {

@@ -20,7 +20,8 @@ const (
 	SignSPKI    = "spki"    // keys as X.509 SubjectPublicKeyInfo and PKCS#8, DER or in PEM files. Needs libostree 2024.7
 )
 
-// Signer makes and checks signatures with one engine and the keys given to it. Not safe for concurrent use.
+// Signer makes and checks signatures with one engine and the keys given to it. That no signature is good is an error without a sentinel.
+// Not safe for concurrent use.
 type Signer struct{ h handle }
 
 func (s *Signer) handle() *handle {
@@ -110,7 +111,7 @@ func (s *Signer) key(op string, k SignKey, fn func(*C.GVariant, **C.GError) C.gb
 	return callFast(context.Background(), op, func(e **C.GError) C.gboolean { return fn(k.v.c(), e) }, s.handle(), k.v.handle())
 }
 
-// SetSecretKey sets the key to sign with.
+// SetSecretKey sets the key to sign with. One of another size than ed25519 has is ErrInvalidArgument.
 //
 // C: ostree_sign_set_sk
 func (s *Signer) SetSecretKey(k SignKey) error {
@@ -238,7 +239,7 @@ func newBytesArray(list [][]byte) (*Variant, error) {
 	return v, nil
 }
 
-// SignCommit adds a signature over a commit object to its detached metadata.
+// SignCommit adds a signature over a commit object (64 hex digits) to its detached metadata. It returns ErrNotFound.
 //
 // C: ostree_sign_commit
 func (s *Signer) SignCommit(ctx context.Context, r *Repo, commit string) error {

@@ -17,7 +17,7 @@ import (
 // SignKey is a public or secret key, as bytes or as text.
 type SignKey struct{ v *Variant }
 
-// BytesKey is a key in the binary form of the engine.
+// BytesKey is a key in the binary form of the engine; of crypto/ed25519, a PublicKey or PrivateKey as it is. b is copied.
 func BytesKey(b []byte) SignKey { return SignKey{NewBytesVariant(b)} }
 
 // TextKey is a key in the text form of the engine, base64 for ed25519. Invalid UTF-8 and NUL are not allowed.
@@ -68,8 +68,8 @@ func (k SignKey) secret(engine string) (SignKey, error) {
 	return TextKey(text)
 }
 
-// ReadPublicKeys reads public keys in the engine's text form to the end of in: one base64 key a line for ed25519, PEM for spki. Each result is a
-// key for AddPublicKey. Needs libostree 2025.2.
+// ReadPublicKeys reads public keys in the engine's text form to the end of in, 1 MiB at most: one base64 key a line for ed25519, PEM for spki.
+// Each result is a key for AddPublicKey. Needs libostree 2025.2.
 //
 // C: ostree_sign_read_pk, ostree_blob_reader_read_blob
 func (s *Signer) ReadPublicKeys(ctx context.Context, in io.Reader) ([]SignKey, error) {

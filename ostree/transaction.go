@@ -194,8 +194,9 @@ type RepoLock struct {
 }
 
 // Lock takes the repository's lock, waiting as long as core.lock-timeout-secs
-// says (30 seconds by default). Locks of one Repo nest and never exclude each
-// other. ErrWouldBlock is returned when the time is over.
+// says (by default 30 seconds, from libostree 2023.6 on 300). Locks
+// of one Repo nest and never exclude each other. ErrWouldBlock is returned when
+// the time is over. Unlock gives it back.
 //
 // C: ostree_repo_lock_push
 func (r *Repo) Lock(ctx context.Context, t LockType) (*RepoLock, error) {

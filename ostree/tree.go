@@ -13,7 +13,8 @@ import (
 	"unsafe"
 )
 
-// Tree is the root directory of a commit, or one that was just written and is to become that.
+// Tree is a directory or file of a commit (ReadTree, Descend), or a root that was just written, for WriteCommit (WriteMTree). For one goroutine
+// at a time.
 type Tree struct {
 	h    handle
 	repo *Repo
@@ -34,7 +35,7 @@ func (t *Tree) handle() *handle {
 
 func (t *Tree) file() *C.OstreeRepoFile { return (*C.OstreeRepoFile)(t.h.ptr) }
 
-// ReadTree returns the root of a commit, and its checksum. rev is as in ResolveRev.
+// ReadTree returns the root of a commit, and the commit's checksum. rev is as in ResolveRev. It returns ErrNotFound.
 //
 // C: ostree_repo_read_commit
 func (r *Repo) ReadTree(ctx context.Context, rev string) (*Tree, string, error) {
@@ -68,14 +69,14 @@ func (r *Repo) TreeFromChecksums(ctx context.Context, tree, meta string) (*Tree,
 	return r.WriteMTree(ctx, m)
 }
 
-// ContentsChecksum returns the checksum of the dirtree.
+// ContentsChecksum returns the checksum of the dirtree; "" for a file, or where it cannot be read.
 //
 // C: ostree_repo_file_tree_get_contents_checksum
 func (t *Tree) ContentsChecksum() string {
 	return t.text(func(f *C.OstreeRepoFile) *C.char { return C.ostree_repo_file_tree_get_contents_checksum(f) })
 }
 
-// MetadataChecksum returns the checksum of the dirmeta.
+// MetadataChecksum returns the checksum of the dirmeta; "" for a file, or where it cannot be read.
 //
 // C: ostree_repo_file_tree_get_metadata_checksum
 func (t *Tree) MetadataChecksum() string {

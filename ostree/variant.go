@@ -16,7 +16,8 @@ import (
 var ErrVariantType = errors.New("wrong variant type")
 
 // Variant is an immutable GVariant. All methods are safe for concurrent use and copy what they
-// return. Methods must not be called on nil, except Lookup, Len and TypeString.
+// return. Those that read a value (Str, Bool, Uint64, ...) return an error matching ErrVariantType
+// for another type. Methods must not be called on nil, except Lookup, Len and TypeString.
 type Variant struct{ h handle }
 
 // takeVariant owns p, a reference already sunk; nil for NULL.
@@ -383,7 +384,7 @@ func (v *Variant) checksumChild(i int) (string, error) {
 		return "", err
 	}
 	if len(b) != 0 && len(b) != C.OSTREE_SHA256_DIGEST_LEN {
-		return "", fmt.Errorf("checksum of %d bytes", len(b))
+		return "", fmt.Errorf("%w: checksum of %d bytes", ErrCorrupt, len(b))
 	}
 	return hex.EncodeToString(b), nil
 }

@@ -101,5 +101,6 @@ func Version() string { return version() }
 func HeaderVersion() string { return C.OSTREE_VERSION_S }
 
 // Features lists what the libostree compiled with was built with, for example
-// "gpgme", "selinux" or "libarchive": the list that `ostree --version` shows.
+// "gpgme", "selinux" or "libarchive": the list that `ostree --version` shows, not
+// the Features of Supports.
 func Features() []string { return strings.Fields(C.OSTREE_BUILT_FEATURES) }

@@ -39,8 +39,8 @@ type Xattr struct {
 }
 
 // WriteMetadata writes a dirtree, dirmeta, commit or commitmeta object from its
-// serialized form and returns its checksum. expected "" means: compute only;
-// otherwise another checksum is an error, and an object that is there is not looked at. libostree
+// serialized form and returns its checksum. expected is the checksum that it must have, "" for any; with it, an object
+// that is there is not written again, and data not looked at. libostree
 // checks the structure. Safe for concurrent use within an open transaction. ctx is only looked at before.
 //
 // C: ostree_repo_write_metadata
