@@ -114,6 +114,38 @@ func TestErrorsOfRepo(t *testing.T) {
 	require.ErrorIs(t, err, ostree.ErrInvalidArgument)
 }
 
+func TestWriteMetadataRefuses(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	r := newRepo(t, ostree.ModeBareUser)
+	tx, err := r.Begin(ctx)
+	require.NoError(t, err)
+	defer tx.Abort()
+	for typ := ostree.ObjectType(0); typ < 12; typ++ {
+		switch typ {
+		case ostree.ObjectDirTree, ostree.ObjectDirMeta, ostree.ObjectCommit:
+			continue
+		}
+		_, err := r.WriteMetadata(ctx, typ, "", nil)
+		require.ErrorIs(t, err, ostree.ErrInvalidArgument, "%v", typ)
+		require.ErrorIs(t, r.WriteMetadataTrusted(ctx, typ, noSum, nil), ostree.ErrInvalidArgument, "%v", typ)
+	}
+	meta, err := (&ostree.DirMeta{Mode: 0o40755}).Bytes()
+	require.NoError(t, err)
+	for _, present := range []string{"new object", "object that is there"} {
+		got, err := r.WriteMetadata(ctx, ostree.ObjectDirMeta, noSum, meta)
+		var e *ostree.Error
+		require.ErrorAs(t, err, &e, present)
+		assert.Contains(t, err.Error(), "Corrupted dirmeta object; checksum expected='"+noSum, present)
+		assert.Empty(t, got, present)
+		sum, err := r.WriteMetadata(ctx, ostree.ObjectDirMeta, "", meta)
+		require.NoError(t, err, present)
+		got, err = r.WriteMetadata(ctx, ostree.ObjectDirMeta, sum, nil)
+		require.NoError(t, err, "what is there is not compared with data")
+		assert.Equal(t, sum, got, present)
+	}
+}
+
 func TestErrClosed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

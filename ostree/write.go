@@ -38,17 +38,18 @@ type Xattr struct {
 	Value []byte
 }
 
-// WriteMetadata writes a dirtree, dirmeta, commit or commitmeta object from its
-// serialized form and returns its checksum. expected is the checksum that it must have, "" for any; with it, an object
-// that is there is not written again, and data not looked at. libostree
-// checks the structure. Safe for concurrent use within an open transaction. ctx is only looked at before.
+// WriteMetadata writes a dirtree, dirmeta or commit object from its serialized form and returns its
+// checksum. expected is the checksum that it must have, "" for any; where an object of that name
+// is there already, data is not looked at. libostree checks the structure. For other metadata see
+// WriteDetachedMetadata. Safe for concurrent use within an open transaction. ctx is only looked at before.
 //
 // C: ostree_repo_write_metadata
 func (r *Repo) WriteMetadata(ctx context.Context, t ObjectType, expected string, data []byte) (string, error) {
 	return r.writeMetadata(ctx, t, expected, data, Verify)
 }
 
-// WriteMetadataTrusted is WriteMetadata that believes the checksum: for callers that computed it.
+// WriteMetadataTrusted is WriteMetadata that does not look at the structure: for callers that made
+// the object and computed its checksum.
 //
 // C: ostree_repo_write_metadata_trusted
 func (r *Repo) WriteMetadataTrusted(ctx context.Context, t ObjectType, checksum string, data []byte) error {
@@ -61,8 +62,10 @@ func (r *Repo) WriteMetadataTrusted(ctx context.Context, t ObjectType, checksum 
 
 func (r *Repo) writeMetadata(ctx context.Context, t ObjectType, expected string, data []byte, trust Trust) (string, error) {
 	op := "write " + t.String()
-	if !t.IsMeta() {
-		return "", fmt.Errorf("%s: %w: not a metadata object", op, ErrInvalidArgument)
+	switch t { // libostree aborts on others
+	case ObjectDirTree, ObjectDirMeta, ObjectCommit:
+	default:
+		return "", fmt.Errorf("%s: %w: neither a dirtree, a dirmeta nor a commit", op, ErrInvalidArgument)
 	}
 	if expected != "" {
 		if err := ValidateChecksum(expected); err != nil {
@@ -83,7 +86,14 @@ func (r *Repo) writeMetadata(ctx context.Context, t ObjectType, expected string,
 	if trust == Trusted {
 		return expected, nil
 	}
-	return hexSum(&sum), nil
+	if got := hexSum(&sum); expected == "" || got == expected {
+		return got, nil
+	}
+	// libostree does not compare where it has the object that data really is.
+	return "", &Error{
+		Op: op, Domain: ioErrorDomain, Code: C.G_IO_ERROR_FAILED,
+		Message: fmt.Sprintf("Corrupted %v object; checksum expected='%s' actual='%s'", t, expected, hexSum(&sum)),
+	}
 }
 
 // WriteContent writes a regular file (mode 0100000, size bytes from content) or a symlink (mode
