@@ -11,7 +11,7 @@ import (
 
 // ChangeOptions are options of what changes deployments that are there; nil means the default.
 type ChangeOptions struct {
-	// Stateroot is whose deployments Rollback looks at; "": see Stateroot.
+	// Stateroot is whose deployments Rollback looks at; "": that of the function Stateroot. Others take an index in the whole boot order.
 	Stateroot string
 	Logger    *slog.Logger // nil: silent
 }
@@ -56,7 +56,8 @@ func locked(ctx context.Context, sysroot *ostree.Sysroot, opts *ChangeOptions, f
 
 // Rollback makes the rollback deployment the default: the first of the stateroot in boot order that is neither booted nor staged, or, on a
 // sysroot that is not booted, the second. If it is the default already, the booted deployment becomes it again. What is staged
-// is discarded. Changes in /etc since the last boot stay with the deployment that they were made in. It returns ErrNoRollback.
+// is discarded. Changes in /etc since the last boot stay with the deployment that they were made in. It returns ErrNoRollback, or
+// ErrNoDeployment if there is no deployment at all.
 //
 // An error may come with a result. The result then says what was done; what failed came after it, such as removing what nothing needs any
 // more.
@@ -183,7 +184,8 @@ func at(sysroot *ostree.Sysroot, index int) (*ostree.Deployment, error) {
 }
 
 // SetPinned pins deployments, by their index: they are kept when new ones come. Or it unpins them. If one of them is staged, it returns
-// ErrStaged and nothing is changed. Changed is false for those that were so already.
+// ErrStaged, if one is none ErrNoDeployment, and nothing is changed. Changed is false for those that were so already. What is returned beside
+// another error was changed.
 func SetPinned(ctx context.Context, sysroot *ostree.Sysroot, indexes []int, pinning ostree.Pinning, opts *ChangeOptions) (changes []Change, err error) {
 	err = locked(ctx, sysroot, opts, func(*ChangeOptions) error {
 		list := make([]*ostree.Deployment, len(indexes))
@@ -211,7 +213,7 @@ func SetPinned(ctx context.Context, sysroot *ostree.Sysroot, indexes []int, pinn
 }
 
 // Undeploy removes a deployment, and what nothing else needs. The booted one (ErrBooted) and a pinned one (ErrPinned) are refused. If
-// Changed is true beside an error, the deployment was removed and what came after it failed.
+// Changed is true beside an error, the deployment was removed and what came after it failed. ErrNoDeployment is returned for an index that is none.
 func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
 	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		d, err := at(sysroot, index)
@@ -242,7 +244,7 @@ func Undeploy(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *Cha
 }
 
 // SetDefault makes a deployment the first in boot order. While something is staged it returns ErrStaged: what is staged would come before
-// it. If Changed is true beside an error, the order was changed and what came after it failed.
+// it, and ErrNoDeployment for an index that is none. If Changed is true beside an error, the order was changed and what came after it failed.
 func SetDefault(ctx context.Context, sysroot *ostree.Sysroot, index int, opts *ChangeOptions) (c Change, err error) {
 	err = locked(ctx, sysroot, opts, func(opts *ChangeOptions) error {
 		d, err := at(sysroot, index)

@@ -12,4 +12,13 @@
 // # Locks
 //
 // Whatever changes the sysroot waits for its lock, as long as its context lasts, and holds it until it is done. Read does not.
+// A caller that holds the lock itself gets ostree.ErrLocked.
+//
+// # Basics
+//
+// The caller loads the sysroot (ostree.Sysroot.Load) and closes it; only one goroutine uses it at a time. After a change
+// deployments that were got before are of the past: ask the sysroot again.
+//
+// On a booted host /sysroot is mounted read-only. A program that changes it calls ostree.ReexecInMountNamespace first of all in main, and
+// Sysroot.InitializeWithMountNamespace before Load.
 package host

@@ -273,6 +273,13 @@ func TestSignatureJSON(t *testing.T) {
 		require.NoError(t, err)
 		assert.JSONEq(t, want, string(got))
 		assert.Equal(t, ref.SigVerify.String(), host.Signature(ref.SigVerify).String())
+		var back host.Signature
+		require.NoError(t, json.Unmarshal(got, &back))
+		assert.Equal(t, ref.SigVerify, imageref.SignatureSource(back))
+	}
+	for _, bad := range []string{`"other"`, `{}`, `{"ostreeRemote": ""}`, `{"ostreeRemote": 1}`, `1`, `null`, `[]`} {
+		var s host.Signature
+		require.ErrorIs(t, json.Unmarshal([]byte(bad), &s), imageref.ErrInvalidReference, bad)
 	}
 }
 
@@ -290,9 +297,10 @@ func ExampleUpgrade() {
 		if err != nil {
 			return err
 		}
-		if up.Outcome == host.Staged {
-			fmt.Println("downloaded", up.State.Version(), "for", up.Image)
+		if up.Outcome == host.Unchanged {
+			return nil
 		}
+		fmt.Println("downloaded", up.State.Version(), "for", up.Image)
 		_, err = host.ApplyDownloaded(ctx, sysroot, nil) // when the time has come
 		return err
 	}

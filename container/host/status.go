@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"github.com/go-openapi/strfmt"
 	"github.com/opencontainers/go-digest"
@@ -16,7 +17,8 @@ const (
 )
 
 // Host is the state of a host. Its JSON has the fields of `bootc status --json` under the same names, so that programs find them by the
-// same paths; it is a document of its own all the same (see APIVersion), and what is marked "ours" bootc does not have.
+// same paths; it is a document of its own all the same (see APIVersion), and what is marked "ours" bootc does not have. It is read back into the
+// same type.
 type Host struct {
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
@@ -99,6 +101,29 @@ type ImageReference struct {
 
 // Signature is the rule for an image's signature: "containerPolicy", "insecure", or {"ostreeRemote": REMOTE}.
 type Signature imageref.SignatureSource
+
+// UnmarshalJSON reads what MarshalJSON wrote. Anything else is an error that wraps imageref.ErrInvalidReference.
+func (s *Signature) UnmarshalJSON(data []byte) error {
+	var kind string
+	if json.Unmarshal(data, &kind) == nil {
+		switch kind {
+		case "containerPolicy":
+			*s = Signature{Kind: imageref.SignatureContainerPolicy}
+			return nil
+		case "insecure":
+			*s = Signature{Kind: imageref.SignatureInsecure}
+			return nil
+		}
+	}
+	var remote struct {
+		OSTreeRemote string `json:"ostreeRemote"`
+	}
+	if json.Unmarshal(data, &remote) == nil && remote.OSTreeRemote != "" {
+		*s = Signature{Kind: imageref.SignatureOSTreeRemote, Remote: remote.OSTreeRemote}
+		return nil
+	}
+	return fmt.Errorf("%w: signature %.100q", imageref.ErrInvalidReference, data)
+}
 
 // MarshalJSON writes bootc's form.
 func (s Signature) MarshalJSON() ([]byte, error) {

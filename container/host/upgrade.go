@@ -76,7 +76,8 @@ type Available struct {
 	Current  *container.LayeredImageState // the image that is staged, or else booted, now; nil: there is none that can be read
 }
 
-// Target returns the image that Upgrade and Check are about, and the stateroot.
+// Target returns the image that Upgrade and Check are about, and the stateroot. Errors are ErrNoDeployment, ErrNoImage, those of opts, and
+// imageref.ErrInvalidReference where the image takes no Tag.
 func Target(sysroot *ostree.Sysroot, opts *UpgradeOptions) (ref imageref.OSTreeImageReference, stateroot string, err error) {
 	opts, stateroot, err = prepare(sysroot, opts)
 	if err != nil {
@@ -87,7 +88,7 @@ func Target(sysroot *ostree.Sysroot, opts *UpgradeOptions) (ref imageref.OSTreeI
 }
 
 // Upgrade deploys the image that the host follows, if there is a new one: staged on a booted host, written at once elsewhere. It returns
-// ErrNoImage if no image is followed, ErrLayered if a new deployment would lose changes of rpm-ostree, and the errors of container.Deploy.
+// the errors of Target, ErrLayered if a new deployment would lose changes of rpm-ostree, ErrKargs, ErrSoftReboot, and the errors of container.Deploy.
 //
 // An error may come with a result. The image is then staged, as the result says, but the soft reboot could not be prepared.
 func Upgrade(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (*Upgraded, error) {
@@ -112,7 +113,7 @@ func Switch(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.OSTreeIma
 }
 
 // Check finds out whether there is a new version of the image that the host follows. Manifest and config are fetched, and kept as
-// the cached update of the image; nothing else is changed.
+// the cached update of the image; nothing else is changed. Errors are those of Target and of container.Importer.Prepare.
 func Check(ctx context.Context, sysroot *ostree.Sysroot, opts *UpgradeOptions) (_ *Available, err error) {
 	opts, stateroot, err := prepare(sysroot, opts)
 	if err != nil {
