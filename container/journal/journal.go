@@ -23,7 +23,7 @@ const sendTimeout = 2 * time.Second
 // maxField is how many bytes of a value are written; the rest is cut off. A datagram of a few such fields still fits a socket's buffer.
 const maxField = 8 << 10
 
-// Priority is how urgent an entry is, as in syslog(3).
+// Priority is how urgent an entry is: a level of syslog(3), of which those used here have names.
 type Priority int
 
 // Priorities.
@@ -39,18 +39,20 @@ const Identifier = "ostree-container"
 // ErrField is returned for a field whose name the journal would drop, and for an ID that is not 32 lower-case hex digits.
 var ErrField = errors.New("invalid field of a journal entry")
 
-// Field is one more of an entry. Name is of A-Z, 0-9 and _, begins with a letter, and has at most 64 characters; Value may hold anything.
+// Field is one more of an entry. Name is of A-Z, 0-9 and _, begins with a letter, and has at most 64 characters; Value may hold anything, and is
+// cut after 8 KiB.
 type Field struct{ Name, Value string }
 
 // Entry is one message.
 type Entry struct {
-	ID       string // MESSAGE_ID: 128 bits as 32 lower-case hex digits
-	Message  string // for people
-	Priority Priority
-	Fields   []Field // those with an empty value are left out
+	ID       string   // MESSAGE_ID: 128 bits as 32 lower-case hex digits
+	Message  string   // for people
+	Priority Priority // the zero value is the highest, an emergency
+	Fields   []Field  // those with an empty value are left out
 }
 
-// Send writes an entry to the journal that listens at a socket. It waits two seconds at most. Safe for concurrent use.
+// Send writes an entry to the journal that listens at a socket, such as Socket. It waits two seconds at most. It returns ErrField; where there is
+// no socket, as in a container, the error matches fs.ErrNotExist. Safe for concurrent use.
 func Send(ctx context.Context, socket string, e *Entry) (err error) {
 	data, err := e.encode()
 	if err != nil {

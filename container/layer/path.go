@@ -15,8 +15,10 @@ const (
 
 // Errors of names. They are wrapped in an *EntryError that quotes the name.
 var (
+	// ErrInvalidPath: a path over 4096 bytes, a component over 255 bytes, ".." or a NUL byte.
 	ErrInvalidPath = errors.New("invalid path")
-	ErrNotUTF8     = errors.New("not valid UTF-8, which OSTree needs")
+	// ErrNotUTF8: GVariant, and so a dirtree, holds no other names.
+	ErrNotUTF8 = errors.New("not valid UTF-8, which OSTree needs")
 )
 
 // Whiteout names, as the OCI image specification has them ("Representing Changes").

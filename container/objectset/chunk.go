@@ -13,7 +13,7 @@ import (
 	"github.com/ostree-container/ostree-container/container/layer"
 )
 
-// ImportChunk reads a layer of content objects and stores them. The result is the commit of the layer, not stored yet: a tree whose
+// ImportChunk reads a layer of content objects, an uncompressed tar stream, and stores them. The result is the commit of the layer, not stored yet: a tree whose
 // files are named by their checksums, timestamp 0, no metadata, so that it is the same everywhere. Errors about a member are
 // *layer.EntryError.
 func ImportChunk(ctx context.Context, store *objstore.Store, pool *work.Pool, r io.Reader) (*object.Commit, error) {

@@ -25,8 +25,8 @@ type CommitLayer struct {
 	VerifyText string // what the Verifier said
 }
 
-// ImportCommit reads the first layer of an ostree-native image. verify, if not nil, is called before anything is stored; it needs
-// the detached metadata, which then must follow the commit at once.
+// ImportCommit reads the first layer of an ostree-native image, an uncompressed tar stream. verify, if not nil, is called before anything is stored; it needs
+// the detached metadata, which then must follow the commit at once. Errors about a member are *layer.EntryError.
 func ImportCommit(ctx context.Context, store *objstore.Store, pool *work.Pool, r io.Reader, verify Verifier) (*CommitLayer, error) {
 	s := newScanner(ctx, store, pool, r)
 	defer s.group.Cancel(nil)

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// ReplaceDetached copies the first layer of an image with other detached metadata for its commit; nil removes it. All other bytes
-// stay as they are.
+// ReplaceDetached copies the first layer of an image, an uncompressed tar stream, with other detached metadata (a serialized a{sv}) for its
+// commit; nil removes it. All other bytes stay as they are. It returns ErrFormat for a stream without a commit.
 func ReplaceDetached(w io.Writer, r io.Reader, detached []byte) error {
 	c := &copier{src: r, dst: w}
 	tr := tar.NewReader(c)

@@ -25,7 +25,8 @@ import (
 // A connection that breaks is made again where it may help (see Retry): bytes that
 // were read already are not read again by the caller. ctx must live until Close.
 //
-// It is safe for concurrent use; the reader is not. Errors are of type *Error.
+// It is safe for concurrent use; the reader is not. Errors are of type *Error; ErrNotFound
+// for an n that is no layer, ErrClosed after Close.
 func (i *Image) Blob(ctx context.Context, n int) (io.ReadCloser, error) {
 	return i.TeeBlob(ctx, n, nil)
 }
@@ -34,7 +35,7 @@ func (i *Image) Blob(ctx context.Context, n int) (io.ReadCloser, error) {
 // of the blob is there. An error of w ends the reading, and is returned as it is; nil: nothing is written.
 func (i *Image) TeeBlob(ctx context.Context, n int, w io.Writer) (io.ReadCloser, error) {
 	if n < 0 || n >= len(i.Layers) {
-		return nil, fmt.Errorf("layer %d of %d: %w", n, len(i.Layers), ErrNotFound)
+		return nil, newError(ctx, "fetch layer", fmt.Errorf("number %d of %d: %w", n, len(i.Layers), ErrNotFound), 0, i.redact)
 	}
 	desc := i.Layers[n].Descriptor
 	op := "fetch layer " + desc.Digest.String()

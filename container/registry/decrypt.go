@@ -19,7 +19,7 @@ import (
 const encryptedSuffix = "+encrypted"
 
 // CheckKey reports whether layer n (from 0) can be read with Options.DecryptionKeys: nil for one that is not encrypted, ErrEncrypted if
-// no key fits. Nothing is fetched.
+// no key fits, ErrNotFound for an n that is no layer. Nothing is fetched.
 func (i *Image) CheckKey(n int) error {
 	if n < 0 || n >= len(i.Layers) {
 		return fmt.Errorf("layer %d of %d: %w", n, len(i.Layers), ErrNotFound)

@@ -31,7 +31,7 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrUnauthorized: the registry refused the credentials, or wants some (401, 403).
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrStalled: no byte came for Options.StallTimeout.
+	// ErrStalled: no byte came for Options.StallTimeout, or went for that of PushOptions.
 	ErrStalled = errors.New("stalled")
 	// ErrClosed: the Image was closed.
 	ErrClosed = errors.New("image is closed")
@@ -103,10 +103,10 @@ func (e *SizeError) Error() string {
 	return fmt.Sprintf("%s is too long: expected %d bytes, got %d or more", e.What, e.Want, e.Got)
 }
 
-// Error is an error of Open or of a method of Image, with what the source
+// Error is an error of Open, Push, AcceptsUnseen or a method of Image, with what the source
 // answered. Its text holds no credentials.
 type Error struct {
-	// Op says what was done: "open image docker://…", "fetch layer sha256:…".
+	// Op says what was done: "open image docker://…", "fetch layer sha256:…", "push image to …".
 	Op string
 	// Status is the HTTP status of the registry's answer; 0 if unknown.
 	Status int

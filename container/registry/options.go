@@ -24,7 +24,7 @@ const (
 	// push what AuthDefault takes, as ostree-rs-ext does. Ostree's files are, for
 	// root, /run/ostree/auth.json, /etc/ostree/auth.json and
 	// /usr/lib/ostree/auth.json; for others $XDG_RUNTIME_DIR/ostree/auth.json and
-	// $XDG_CONFIG_HOME/ostree/auth.json. They are not merged. Without any of them
+	// $XDG_CONFIG_HOME/ostree/auth.json (~/.cache and ~/.config where these are not set). They are not merged. Without any of them
 	// no credentials are sent.
 	AuthAuto AuthMode = iota
 	// AuthAnonymous sends no credentials. (To a mirror from registries.conf on
@@ -84,7 +84,8 @@ type Options struct {
 	// reference. It closes the gap that a policy with a strict default but a
 	// permissive transport leaves (and that the reference implementation has).
 	RequireSigned bool
-	// PolicyPath is a containers-policy.json(5) to use in place of those searched.
+	// PolicyPath is a containers-policy.json(5); "" means the first that exists of $CONTAINERS_POLICY_JSON,
+	// containers/policy.json in $XDG_CONFIG_HOME (or ~/.config), /etc and /usr/share.
 	PolicyPath string
 
 	// RegistriesDir replaces /etc/containers/registries.d, which says where
@@ -99,8 +100,8 @@ type Options struct {
 	// manifest has to be converted, which needs it).
 	ManifestOnly bool
 
-	// StallTimeout is how long to wait for the next byte before giving up; zero
-	// means 60 seconds, negative for ever. While a registry is answering a request
+	// StallTimeout is how long to wait for the next byte of a registry before giving up; zero
+	// means 60 seconds, negative for ever. Other sources are waited for. While a registry is answering a request
 	// for a manifest, one more minute is allowed, since containers/image may
 	// be waiting as the registry told it to.
 	StallTimeout time.Duration
