@@ -54,6 +54,20 @@ var (
 	ErrNotLoaded = errors.New("sysroot is not loaded")
 )
 
+// refused is an error about an argument that libostree looked at.
+type refused struct{ error }
+
+func (r refused) Is(target error) bool { return target == ErrInvalidArgument } //nolint:errorlint // Is compares identities
+func (r refused) Unwrap() error        { return r.error }
+
+// refuse makes an error match ErrInvalidArgument.
+func refuse(err error) error {
+	if err == nil {
+		return nil
+	}
+	return refused{err}
+}
+
 const (
 	ioErrorDomain   = "g-io-error-quark"
 	fileErrorDomain = "g-file-error-quark"

@@ -57,7 +57,7 @@ func (t ObjectType) VariantType() string {
 	return ""
 }
 
-// ParseObjectType is the reverse of ObjectType.String.
+// ParseObjectType is the reverse of ObjectType.String. Errors match ErrInvalidArgument.
 //
 // C: ostree_object_type_from_string
 func ParseObjectType(s string) (ObjectType, error) {

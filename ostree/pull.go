@@ -42,8 +42,9 @@ func (r *Repo) Pull(ctx context.Context, remote string, refs []string, opts *Pul
 	return err
 }
 
-// PullLocal copies refs (or commits by checksum; none means all refs) from the repository at a path, with hardlinks
-// where that is possible. Signatures are not asked for unless opts says so.
+// PullLocal copies refs (or commits by checksum; none means all refs, those of its remotes not) from the repository at a path, with hardlinks
+// where that is possible. Unless opts.GPGVerify is set, signatures of commits are not checked, and those of the summary only if
+// opts.GPGVerifySummary asks for it. If it is set, to false perhaps, the checks are those of Pull; they need opts.OverrideRemoteName.
 //
 // C: ostree_repo_pull_with_options
 func (r *Repo) PullLocal(ctx context.Context, path string, refs []string, opts *PullOptions) error {
@@ -75,7 +76,9 @@ func (r *Repo) PullLocal(ctx context.Context, path string, refs []string, opts *
 	}
 	if o.GPGVerify == nil {
 		o.GPGVerify, o.DisableSignVerify = new(bool), true
-		o.GPGVerifySummary, o.DisableSignVerifySummary = new(bool), true
+		if o.GPGVerifySummary == nil {
+			o.GPGVerifySummary, o.DisableSignVerifySummary = new(bool), true
+		}
 	}
 	return r.Pull(ctx, "file://"+abs, refs, &o)
 }

@@ -9,7 +9,7 @@ import (
 	"runtime/cgo"
 )
 
-// ValidateRev returns an error unless rev could be the name of a ref, without a remote.
+// ValidateRev returns an error matching ErrInvalidArgument unless rev could be the name of a ref, without a remote.
 //
 // C: ostree_validate_rev
 func ValidateRev(rev string) error {
@@ -19,12 +19,12 @@ func ValidateRev(rev string) error {
 	if a.err != nil {
 		return fmt.Errorf("validate rev: %w", a.err)
 	}
-	return callFast(context.Background(), "validate rev", func(e **C.GError) C.gboolean {
+	return refuse(callFast(context.Background(), "validate rev", func(e **C.GError) C.gboolean {
 		return C.ostree_validate_rev(c, e)
-	})
+	}))
 }
 
-// ValidateRemoteName returns an error unless name could be the name of a remote.
+// ValidateRemoteName returns an error matching ErrInvalidArgument unless name could be the name of a remote.
 //
 // C: ostree_validate_remote_name
 func ValidateRemoteName(name string) error {
@@ -34,9 +34,9 @@ func ValidateRemoteName(name string) error {
 	if a.err != nil {
 		return fmt.Errorf("validate remote name: %w", a.err)
 	}
-	return callFast(context.Background(), "validate remote name", func(e **C.GError) C.gboolean {
+	return refuse(callFast(context.Background(), "validate remote name", func(e **C.GError) C.gboolean {
 		return C.ostree_validate_remote_name(c, e)
-	})
+	}))
 }
 
 // ValidateChecksum returns an error matching ErrInvalidArgument unless s is 64 lower-case hex digits.

@@ -42,6 +42,10 @@ func TestPullLocal(t *testing.T) {
 	require.ErrorIs(t, dst.PullLocal(ctx, filepath.Join(t.TempDir(), "none"), []string{"main"}, nil), ostree.ErrNotFound)
 	require.Error(t, dst.PullLocal(ctx, src.Path(), []string{"nope"}, nil))
 	require.ErrorIs(t, dst.PullLocal(ctx, src.Path(), nil, &ostree.PullOptions{Depth: -2}), ostree.ErrInvalidArgument)
+	yes := true
+	for name, opts := range map[string]*ostree.PullOptions{"commits": {GPGVerify: &yes}, "summary": {GPGVerifySummary: &yes}} {
+		require.ErrorContains(t, dst.PullLocal(ctx, src.Path(), []string{"main"}, opts), "Must specify remote name", name)
+	}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	require.ErrorIs(t, dst.PullLocal(cancelled, src.Path(), []string{"main"}, nil), context.Canceled)

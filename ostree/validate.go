@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ParseRefspec splits "remote:ref" or "ref" (remote is "" then). Anything else is an error.
+// ParseRefspec splits "remote:ref" or "ref" (remote is "" then). Anything else is an error matching ErrInvalidArgument.
 //
 // C: ostree_parse_refspec
 func ParseRefspec(refspec string) (remote, ref string, err error) {
@@ -27,11 +27,11 @@ func ParseRefspec(refspec string) (remote, ref string, err error) {
 	err = callFast(context.Background(), op, func(e **C.GError) C.gboolean {
 		return C.ostree_parse_refspec(c, &cremote, &cref, e)
 	})
-	return takeString(cremote), takeString(cref), err
+	return takeString(cremote), takeString(cref), refuse(err)
 }
 
-// ValidateCollectionID returns an error unless id could be the ID of a collection: a reverse DNS name, for
-// example "org.example.Os".
+// ValidateCollectionID returns an error matching ErrInvalidArgument unless id could be the ID of a collection: a
+// reverse DNS name, for example "org.example.Os".
 //
 // C: ostree_validate_collection_id
 func ValidateCollectionID(id string) error {
@@ -42,22 +42,23 @@ func ValidateCollectionID(id string) error {
 	if a.err != nil {
 		return fmt.Errorf("%s: %w", op, a.err)
 	}
-	return callFast(context.Background(), op, func(e **C.GError) C.gboolean {
+	return refuse(callFast(context.Background(), op, func(e **C.GError) C.gboolean {
 		return C.ostree_validate_collection_id(c, e)
-	})
+	}))
 }
 
-// ValidateFileMode returns an error unless mode (st_mode) is one that a file object may have.
+// ValidateFileMode returns an error matching ErrInvalidArgument unless mode (st_mode) is one that a file object may have.
 //
 // C: ostree_validate_structureof_file_mode
 func ValidateFileMode(mode uint32) error {
-	return callFast(context.Background(), "validate file mode", func(e **C.GError) C.gboolean {
+	return refuse(callFast(context.Background(), "validate file mode", func(e **C.GError) C.gboolean {
 		return C.ostree_validate_structureof_file_mode(C.guint32(mode), e)
-	})
+	}))
 }
 
 // ValidateObject checks the form of a commit, dirtree or dirmeta object: its type, that it is in normal form, its checksums,
-// names and modes. Objects that others wrote are checked before they are used.
+// names and modes. Objects that others wrote are checked before they are used. It returns ErrVariantType and, for what is not in normal form,
+// ErrCorrupt.
 //
 // C: ostree_validate_structureof_commit, ostree_validate_structureof_dirtree, ostree_validate_structureof_dirmeta
 func ValidateObject(t ObjectType, v *Variant) error {
@@ -81,7 +82,7 @@ func ValidateObject(t ObjectType, v *Variant) error {
 	}, v.handle())
 }
 
-// ParseObjectName is the reverse of ObjectName.String.
+// ParseObjectName is the reverse of ObjectName.String. Errors match ErrInvalidArgument.
 //
 // C: ostree_object_from_string
 func ParseObjectName(s string) (ObjectName, error) {

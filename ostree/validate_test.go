@@ -21,7 +21,7 @@ func TestParseRefspec(t *testing.T) {
 	}
 	for _, bad := range []string{"", ":", "a:", ":a", "a//b", "/a", "a b", "-a", "a\n", "a\x00", "a:b:c"} {
 		_, _, err := ostree.ParseRefspec(bad)
-		require.Error(t, err, "%q", bad)
+		require.ErrorIs(t, err, ostree.ErrInvalidArgument, "%q", bad)
 	}
 }
 
@@ -41,11 +41,26 @@ func FuzzParseRefspec(f *testing.F) {
 	})
 }
 
+func TestValidateNames(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, ostree.ValidateRev("os/x86_64/stable"))
+	require.NoError(t, ostree.ValidateRemoteName("origin"))
+	for _, bad := range []string{"", "a:b", "/a", "a//b", "-a", "a\x00"} {
+		require.ErrorIs(t, ostree.ValidateRev(bad), ostree.ErrInvalidArgument, "%q", bad)
+		require.ErrorIs(t, ostree.ValidateRemoteName(bad), ostree.ErrInvalidArgument, "%q", bad)
+	}
+	err := ostree.ValidateRev("a:b")
+	var e *ostree.Error
+	require.ErrorAs(t, err, &e)
+	require.EqualError(t, err, "validate rev: Invalid ref name a:b")
+	require.NotErrorIs(t, err, ostree.ErrNotFound)
+}
+
 func TestValidateCollectionID(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, ostree.ValidateCollectionID("org.example.Os"))
 	for _, bad := range []string{"", "os", "org..x", "org.example.1/2", "a.b\x00"} {
-		require.Error(t, ostree.ValidateCollectionID(bad), "%q", bad)
+		require.ErrorIs(t, ostree.ValidateCollectionID(bad), ostree.ErrInvalidArgument, "%q", bad)
 	}
 }
 
@@ -55,7 +70,7 @@ func TestValidateObject(t *testing.T) {
 		require.NoError(t, ostree.ValidateFileMode(mode))
 	}
 	for _, mode := range []uint32{0o20666, 0o40755, 0o1100644} {
-		require.Error(t, ostree.ValidateFileMode(mode), "%o", mode)
+		require.ErrorIs(t, ostree.ValidateFileMode(mode), ostree.ErrInvalidArgument, "%o", mode)
 	}
 	variant := func(typ, text string) *ostree.Variant {
 		v, err := ostree.ParseVariant(typ, text)
