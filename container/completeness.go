@@ -45,7 +45,7 @@ func newCompleteness(repo *ostree.Repo, store *objstore.Store) *completeness {
 
 // check returns an error that wraps ErrIncomplete and names the first object that is missing below a root.
 func (c *completeness) check(ctx context.Context, tree, meta object.Checksum) error {
-	if err := c.need(ctx, ostree.ObjectDirMeta, meta, "/", ""); err != nil {
+	if err := c.needMeta(ctx, meta, "/", ""); err != nil {
 		return err
 	}
 	_, err := c.walk(ctx, tree, "/")
@@ -103,7 +103,7 @@ func (c *completeness) below(ctx context.Context, dirs []object.DirEntry, path s
 	sizes, errs := make([]extent, len(dirs)), make([]error, len(dirs))
 	var wg sync.WaitGroup
 	for n, d := range dirs {
-		if errs[n] = c.needMeta(ctx, d, path); errs[n] != nil {
+		if errs[n] = c.needMeta(ctx, d.Meta, path, d.Name); errs[n] != nil {
 			break
 		}
 		walk := func() { sizes[n], errs[n] = c.walk(ctx, d.Tree, path+d.Name+"/") }
@@ -125,19 +125,22 @@ func (c *completeness) below(ctx context.Context, dirs []object.DirEntry, path s
 	return sizes, cmp.Or(errs...)
 }
 
-// needMeta is need for the metadata of a directory, which many have in common.
-func (c *completeness) needMeta(ctx context.Context, d object.DirEntry, path string) error {
+// needMeta is need for the metadata of a directory, which many have in common; it is read, too.
+func (c *completeness) needMeta(ctx context.Context, sum object.Checksum, dir, name string) error {
 	c.mu.Lock()
-	known := c.metas[d.Meta]
+	known := c.metas[sum]
 	c.mu.Unlock()
 	if known {
 		return nil
 	}
-	if err := c.need(ctx, ostree.ObjectDirMeta, d.Meta, path, d.Name); err != nil {
+	if err := c.need(ctx, ostree.ObjectDirMeta, sum, dir, name); err != nil {
 		return err
 	}
+	if _, err := (repoLoader{c.repo}).DirMeta(ctx, sum); err != nil {
+		return fmt.Errorf("directory %q: %w", dir+name, err)
+	}
 	c.mu.Lock()
-	c.metas[d.Meta] = true
+	c.metas[sum] = true
 	c.mu.Unlock()
 	return nil
 }

@@ -311,7 +311,7 @@ func (b *labeler) dirMeta(ctx context.Context, l *layerTree, path string, sum ob
 	key := metaKey{sum, label}
 	now, known := b.metas[key]
 	if !known {
-		m, err := loadDirMeta(ctx, b.importer.repo, sum)
+		m, err := repoLoader{b.importer.repo}.DirMeta(ctx, sum)
 		if err != nil {
 			return sum, fmt.Errorf("directory %s: %w", path, err)
 		}

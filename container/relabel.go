@@ -85,20 +85,12 @@ func (i *Importer) basePolicy(ctx context.Context, r *relabeler, dir *union.Dir,
 
 // labelled reports whether a directory has an SELinux label. The root of a commit tells whether the commit was labelled.
 func (i *Importer) labelled(ctx context.Context, meta object.Checksum) (bool, error) {
-	m, err := loadDirMeta(ctx, i.repo, meta)
+	m, err := repoLoader{i.repo}.DirMeta(ctx, meta)
 	if err != nil {
 		return false, fmt.Errorf("root directory: %w", err)
 	}
 	_, ok := m.Xattr(object.LabelXattr)
 	return ok, nil
-}
-
-func loadDirMeta(ctx context.Context, repo *ostree.Repo, sum object.Checksum) (*object.Meta, error) {
-	data, err := repo.LoadVariantBytes(ctx, ostree.ObjectDirMeta, sum.String())
-	if err != nil {
-		return nil, err
-	}
-	return object.DecodeMeta(data)
 }
 
 func sameDir(a, b *union.Dir) bool {
@@ -234,7 +226,7 @@ func (r *relabeler) meta(ctx context.Context, path string, sum object.Checksum) 
 	if known, ok := r.metas[key]; ok {
 		return known, nil
 	}
-	m, err := loadDirMeta(ctx, r.importer.repo, sum)
+	m, err := repoLoader{r.importer.repo}.DirMeta(ctx, sum)
 	if err != nil {
 		return sum, fmt.Errorf("directory %s: %w", path, err)
 	}

@@ -25,6 +25,22 @@ func (l repoLoader) DirTree(ctx context.Context, sum object.Checksum) (*object.D
 	return t, nil
 }
 
+// DirMeta reads the metadata of a directory. A tree has few of them: they are compared with their checksum.
+func (l repoLoader) DirMeta(ctx context.Context, sum object.Checksum) (*object.Meta, error) {
+	data, err := objstore.LoadMetadata(ctx, l.repo, ostree.ObjectDirMeta, sum)
+	if err != nil {
+		return nil, err
+	}
+	if object.Sum(data) != sum {
+		return nil, fmt.Errorf("object %s.dirmeta: %w: another checksum", sum, ostree.ErrCorrupt)
+	}
+	m, err := object.DecodeMeta(data)
+	if err != nil {
+		return nil, fmt.Errorf("object %s.dirmeta: %w", sum, err)
+	}
+	return m, nil
+}
+
 func (l repoLoader) IsRegular(ctx context.Context, sum object.Checksum) (bool, error) {
 	f, err := l.repo.LoadFile(ctx, sum.String())
 	if err != nil {

@@ -26,7 +26,9 @@ var damages = map[string]struct {
 	"missing dirtree": {"/usr/bin", "dirtree", gone},
 	"missing dirmeta": {"/usr/bin", "dirmeta", gone},
 	"missing commit":  {"", "commit", gone},
+	"cut file":        {"/usr/bin/hello", "file", cut},
 	"cut dirtree":     {"/usr/bin", "dirtree", cut},
+	"cut dirmeta":     {"/usr/bin", "dirmeta", cut},
 	"cut commit":      {"", "commit", cut},
 	"empty commit":    {"", "commit", emptied},
 }
@@ -61,7 +63,7 @@ func damagedObject(t *testing.T, repo, commit, path, kind string) (sum, file str
 func TestCorruptRepository(t *testing.T) {
 	w := makeWorld(t)
 	commits := []string{"missing commit", "cut commit", "empty commit"}
-	everything := append([]string{"missing file", "missing dirtree", "missing dirmeta", "cut dirtree"}, commits...)
+	everything := append([]string{"missing file", "missing dirtree", "missing dirmeta", "cut file", "cut dirtree", "cut dirmeta"}, commits...)
 	const v1, v2 = "oci:WORLD/image:v1", "ostree-unverified-image:oci:WORLD/image:v2"
 	for line, on := range map[string]struct {
 		repo, rev string
@@ -142,6 +144,7 @@ func TestRemedyForACorruptRepository(t *testing.T) {
 			}
 			_, file := damagedObject(t, repo, commit, d.path, d.kind)
 			d.do(t, file)
+			tool(t, "ostree", "--repo="+repo, "refs", "--delete", "empty") // it may have the object, too
 			require.Zero(t, run(t, "", "image", "remove", "--repo", repo, image).status)
 			tool(t, "ostree", "prune", "--refs-only", "--repo="+repo)
 			r := run(t, "", "image", "pull", "-q", repo, "ostree-unverified-image:"+image)
