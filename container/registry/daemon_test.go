@@ -159,3 +159,20 @@ func TestBrokenDaemon(t *testing.T) {
 		assert.Less(t, time.Since(start), time.Second)
 	})
 }
+
+func TestPushToNoDaemon(t *testing.T) {
+	src, _ := layoutOf(t)
+	push := func(host string) error {
+		t.Setenv("DOCKER_HOST", host)
+		_, err := registry.Push(t.Context(), src, parse(t, "docker-daemon:example/os:v1"), pushOptions(t))
+		return err
+	}
+	for _, host := range []string{"unix:///nowhere.sock", "tcp://127.0.0.1:1"} {
+		assert.EqualError(t, push(host), "push image to docker-daemon:example/os:v1: Cannot connect to the Docker daemon at "+host+". Is the docker daemon running?")
+	}
+	err := push(testimage.NewFakeDaemon(t, func(rw http.ResponseWriter, _ *http.Request) {
+		http.Error(rw, `{"message":"disk on fire"}`, http.StatusInternalServerError)
+	}))
+	require.Error(t, err)
+	assert.Regexp(t, "disk on fire|the docker daemon stopped reading", err.Error()) // whichever net/http is first with
+}

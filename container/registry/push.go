@@ -1,19 +1,24 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containers/image/v5/copy"
+	"github.com/containers/image/v5/docker/daemon"
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/signature"
 	"github.com/containers/image/v5/types"
+	"github.com/docker/docker/client"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/ostree-container/ostree-container/container/imageref"
@@ -172,6 +177,9 @@ func (p *push) place(ctx context.Context, stall time.Duration) (d digest.Digest,
 			err = onlyManifest(path, d)
 		}
 		return d, err
+	case imageref.TransportDockerDaemon:
+		d, err = p.copy(ctx, p.dest, stall)
+		return d, p.daemonCause(ctx, err)
 	default:
 		return p.copy(ctx, p.dest, stall)
 	}
@@ -188,6 +196,26 @@ func (p *push) place(ctx context.Context, stall time.Duration) (d digest.Digest,
 		return "", err
 	}
 	return d, os.Rename(staged, path)
+}
+
+// daemonCause says why a daemon did not take an image: containers/image knows only that the pipe to it is closed. An image that no daemon
+// has is asked for, to learn whether there is one.
+func (p *push) daemonCause(ctx context.Context, err error) error {
+	if !errors.Is(err, io.ErrClosedPipe) {
+		return err
+	}
+	none, parseErr := daemon.ParseReference("sha256:" + strings.Repeat("0", 64))
+	if parseErr != nil {
+		return err
+	}
+	src, asked := none.NewImageSource(ctx, p.sys)
+	if asked == nil {
+		return errors.Join(err, src.Close())
+	}
+	if client.IsErrConnectionFailed(asked) {
+		return cmp.Or(errors.Unwrap(asked), asked) // without what was done with it
+	}
+	return fmt.Errorf("the docker daemon stopped reading: %w", err)
 }
 
 // movable reports whether the destination can be replaced by a rename: it is not there
