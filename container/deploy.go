@@ -229,7 +229,7 @@ func importFor(ctx context.Context, sysroot *ostree.Sysroot, repo *ostree.Repo, 
 		return nil, nil, err
 	}
 	if prepared.AlreadyPresent != nil {
-		return prepared.AlreadyPresent, imp, checkBootable(prepared.AlreadyPresent.Config)
+		return prepared.AlreadyPresent, imp, checkBootable(ref.ImgRef, prepared.AlreadyPresent.Config)
 	}
 	state, err := imp.Import(ctx, prepared.Ready)
 	return state, imp, err

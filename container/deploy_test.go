@@ -246,8 +246,8 @@ func TestDeployRefuses(t *testing.T) {
 		{"empty stateroot", osImage("1"), "", container.ErrNoStateroot, []string{`""`}, 0},
 		{"stateroot with a slash", osImage("1"), "../deploy/default", container.ErrNoStateroot, []string{"../deploy/default"}, 0},
 		{"stateroot with a dot", osImage("1"), "..", container.ErrNoStateroot, []string{`".."`}, 0},
-		{"not bootable", bare, "default", container.ErrNotBootable, []string{"Target image does not have ostree.bootable label"}, 0},
-		{"wrong architecture", foreign, "default", container.ErrArchitecture, []string{foreign.Architecture, runtime.GOARCH}, 0},
+		{"not bootable", bare, "default", container.ErrNotBootable, []string{"latest: Target image does not have ostree.bootable label"}, 0},
+		{"wrong architecture", foreign, "default", container.ErrArchitecture, []string{"latest: wrong architecture", foreign.Architecture, runtime.GOARCH}, 0},
 		{"no kernel", noKernel, "default", nil, []string{"kernel"}, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -55,7 +55,7 @@ func Inspect(ctx context.Context, ref imageref.OSTreeImageReference, opts *Inspe
 		PreparedImport: PreparedImport{ManifestDigest: image.ManifestDigest, Manifest: image.Manifest, Config: image.Config},
 	}
 	if in.Layers, err = parseLayout(in.Manifest, in.Config, image.Layers); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", ref.ImgRef, err)
 	}
 	if opts.Repo == nil {
 		return in, nil

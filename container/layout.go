@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/ostree-container/ostree-container/container/imageref"
 	"github.com/ostree-container/ostree-container/container/registry"
 )
 
@@ -88,15 +89,15 @@ func parseLayout(manifest *ocispec.Manifest, config *ocispec.Image, layers []reg
 }
 
 // checkBootable refuses an image that a host of this architecture cannot boot.
-func checkBootable(config *ocispec.Image) error {
+func checkBootable(image imageref.ImageReference, config *ocispec.Image) error {
 	labels := config.Config.Labels
 	_, bootable := labels[labelBootable]
 	_, bootc := labels[labelBootc]
 	if !bootable && !bootc {
-		return ErrNotBootable
+		return fmt.Errorf("%s: %w", image, ErrNotBootable)
 	}
 	if config.Architecture != runtime.GOARCH {
-		return fmt.Errorf("%w: Image has architecture %s; expected %s", ErrArchitecture, config.Architecture, runtime.GOARCH)
+		return fmt.Errorf("%s: %w: Image has architecture %s; expected %s", image, ErrArchitecture, config.Architecture, runtime.GOARCH)
 	}
 	return nil
 }

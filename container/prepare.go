@@ -85,12 +85,12 @@ func (i *Importer) prepare(ctx context.Context) (*PrepareResult, error) {
 	}
 	p := &PreparedImport{ManifestDigest: i.image.ManifestDigest, Manifest: i.image.Manifest, Config: i.image.Config, Previous: previous}
 	if i.opts.RequireBootable {
-		if err := checkBootable(p.Config); err != nil {
+		if err := checkBootable(i.ref.ImgRef, p.Config); err != nil {
 			return nil, err
 		}
 	}
 	if p.Layers, err = parseLayout(p.Manifest, p.Config, i.image.Layers); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", i.ref.ImgRef, err)
 	}
 	if err := errors.Join(i.checkVerifiable(p.Layers), i.checkKeepable()); err != nil {
 		return nil, err

@@ -51,11 +51,11 @@ func ReplaceDetachedMetadata(ctx context.Context, src, dest imageref.ImageRefere
 	}
 	defer func() { err = errors.Join(err, image.Close()) }()
 	layers, err := parseLayout(image.Manifest, image.Config, image.Layers)
-	if err != nil {
-		return "", err
+	if err == nil {
+		err = hasCommit(layers)
 	}
-	if layers[0].Kind != LayerCommit {
-		return "", fmt.Errorf("No %s label found, %w", labelFinalDiffID, ErrNotEncapsulated) //nolint:staticcheck // the reference's text
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", src, err)
 	}
 	for n, l := range image.Layers {
 		if l.Encrypted { // it would be written as something between the two

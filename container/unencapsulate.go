@@ -56,7 +56,7 @@ func (i *Importer) Unencapsulate(ctx context.Context, writeRef string) (*Unencap
 			err = onlyOSTree(all)
 		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", i.ref.ImgRef, err)
 		}
 		u := &Unencapsulated{Commit: state.BaseCommit, ManifestDigest: state.ManifestDigest, VerifyText: state.VerifyText}
 		if writeRef != "" {
@@ -66,7 +66,7 @@ func (i *Importer) Unencapsulate(ctx context.Context, writeRef string) (*Unencap
 	}
 	p := found.Ready
 	if err := onlyOSTree(p.Layers); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", i.ref.ImgRef, err)
 	}
 	var u *Unencapsulated
 	err = withStore(ctx, i.repo, &objstore.Options{Backend: i.opts.backend, Logger: i.opts.Logger}, func(store *objstore.Store) error {
@@ -122,11 +122,19 @@ func onlyOSTree(layers []LayerState) error {
 			derived++
 		}
 	}
-	switch {
-	case len(layers) > 0 && layers[0].Kind == LayerDerived:
-		return fmt.Errorf("No %s label found, %w", labelFinalDiffID, ErrNotEncapsulated) //nolint:staticcheck // the reference's text
-	case derived > 0:
+	if err := hasCommit(layers); err != nil {
+		return err
+	}
+	if derived > 0 {
 		return fmt.Errorf("Image has %d non-ostree layers: %w", derived, ErrNotEncapsulated) //nolint:staticcheck // the reference's text
+	}
+	return nil
+}
+
+// hasCommit refuses layers that do not begin with an ostree commit.
+func hasCommit(layers []LayerState) error {
+	if layers[0].Kind == LayerDerived { // parseLayout gives at least one
+		return fmt.Errorf("No %s label found, %w", labelFinalDiffID, ErrNotEncapsulated) //nolint:staticcheck // the reference's text
 	}
 	return nil
 }

@@ -124,8 +124,8 @@ func TestUnencapsulateRefusesOtherLayers(t *testing.T) {
 	require.NoError(t, err)
 	derived := ti.Image{Base: base, Layers: []ti.Layer{{Members: []ti.Member{ti.File("x", 0o644, "")}}, {Members: []ti.Member{ti.File("y", 0o644, "")}}}}.Write(t, t.TempDir(), "v1")
 	for _, bad := range []struct{ ref, want string }{
-		{plain.Ref, "No ostree.final-diffid label found, not an ostree encapsulated container"},
-		{derived.Ref, "Image has 2 non-ostree layers"},
+		{plain.Ref, plain.Ref + ": No ostree.final-diffid label found, not an ostree encapsulated container"},
+		{derived.Ref, derived.Ref + ": Image has 2 non-ostree layers"},
 	} {
 		into, dir := newRepo(t, modeHere())
 		for n := range 2 { // the second time it is in the repository

@@ -155,7 +155,7 @@ func verbs() map[string]verb {
 			stuck: "image replace-detached-metadata --insecure-skip-tls-verification --src docker://REGISTRY/x --dest oci:DIR/out",
 			faults: map[string]fault{
 				unknownImage:       {"image replace-detached-metadata --src oci:WORLD/base:v9 --dest oci:DIR/out", 1, "v9"},
-				"no commit inside": {"image replace-detached-metadata --src oci:WORLD/image:v1 --dest oci:DIR/out", 1, "not an ostree encapsulated container"},
+				"no commit inside": {"image replace-detached-metadata --src oci:WORLD/image:v1 --dest oci:DIR/out", 1, "oci:WORLD/image:v1: .*not an ostree encapsulated container"},
 				wrongRef:           {"image replace-detached-metadata --src oci:WORLD/base:v1 --dest x", 2, "Missing ':' in x"},
 				unreadable:         {"image replace-detached-metadata --src oci:WORLD/base:v1 --dest oci:DIR/out WORLD/none", 1, "WORLD/none"},
 				"file is a dir":    {"image replace-detached-metadata --src oci:WORLD/base:v1 --dest oci:DIR/out WORLD/image", 1, "WORLD/image.*is a directory"},
@@ -202,7 +202,7 @@ func verbs() map[string]verb {
 			stuck: "container unencapsulate --repo DIR/dest" + stuck,
 			faults: map[string]fault{
 				unknownImage:       {"container unencapsulate --repo DIR/dest ostree-unverified-image:oci:WORLD/base:v9", 1, "v9"},
-				"no commit inside": {"container unencapsulate --repo DIR/dest" + v1, 1, "not an ostree encapsulated container"},
+				"no commit inside": {"container unencapsulate --repo DIR/dest" + v1, 1, "oci:WORLD/image:v1: .*not an ostree encapsulated container"},
 				wrongRef:           {"container unencapsulate --repo DIR/dest oci:WORLD/base:v1", 2, "did you mean"},
 				"wrong branch":     {"container unencapsulate -q --repo DIR/dest --write-ref a@b ostree-unverified-image:oci:WORLD/base:v1", 1, "a@b"},
 				noRepository:       {"container unencapsulate --repo WORLD/none ostree-unverified-image:oci:WORLD/base:v1", 1, "WORLD/none.*" + missing},
