@@ -99,7 +99,8 @@ func (f *File) Bytes() []byte {
 
 // SetListSeparator changes the byte between the elements of a list, which is
 // ';' unless set. It must not be a backslash, a newline, NUL or one of the
-// letters s, n, t and r that follow a backslash; those are ignored.
+// letters s, n, t and r that follow a backslash, nor outside ASCII; those are
+// ignored.
 //
 // C: g_key_file_set_list_separator
 func (f *File) SetListSeparator(sep byte) {

@@ -40,20 +40,21 @@ func (o *DiffOptions) c() (flags, uid, gid C.int, err error) {
 	return flags, uid, gid, nil
 }
 
-// Diff is what differs between two trees. A removed directory stands for all below it; of an added one, all below is listed too.
+// Diff is what differs between two trees. A removed directory stands for all below it; of an added one, all below is listed too. What is a
+// directory in one of them only is modified, and what is below it not listed.
 type Diff struct {
 	Modified []DiffModified
 	Removed  []string // paths, starting with "/"
 	Added    []string // paths, starting with "/"
 }
 
-// DiffModified is a file that differs.
+// DiffModified is a file that differs, or a directory whose owner, mode or xattrs do.
 type DiffModified struct {
 	Path     string // starting with "/"
-	From, To string // checksums of the file objects; of directories, of their content
+	From, To string // checksums of the file objects, or of the dirmetas; "" where the type differs
 }
 
-// Diff compares the trees of two commits; from "" stands for an empty tree. Both are as in ResolveRev.
+// Diff compares the trees of two commits; from "" stands for an empty tree. Both are as in ResolveRev. It returns ErrNotFound.
 //
 // C: ostree_diff_dirs_with_options, ostree_diff_item_unref
 func (r *Repo) Diff(ctx context.Context, from, to string, opts *DiffOptions) (*Diff, error) {

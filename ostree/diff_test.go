@@ -74,3 +74,30 @@ func TestDiffDirs(t *testing.T) {
 	_, err = r.Diff(ctx, "", c, &ostree.DiffOptions{OwnerUID: &big})
 	require.ErrorIs(t, err, ostree.ErrInvalidArgument)
 }
+
+// TestDiffModified is about what is modified but not a file in both trees.
+func TestDiffModified(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	r := newRepo(t, ostree.ModeBareUser)
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "mode"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "type"), nil, 0o644))
+	from := judgeCommit(t, r.Path(), "a", dir)
+	require.NoError(t, os.Chmod(filepath.Join(dir, "mode"), 0o700))
+	require.NoError(t, os.Remove(filepath.Join(dir, "type")))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "type/below"), 0o755))
+	to := judgeCommit(t, r.Path(), "b", dir)
+	meta := func(rev string) string {
+		c, _, err := r.LoadCommit(ctx, rev)
+		require.NoError(t, err)
+		e, err := r.LookupPath(ctx, c.RootTree, "mode")
+		require.NoError(t, err)
+		return e.Meta
+	}
+	d, err := r.Diff(ctx, from, to, nil)
+	require.NoError(t, err)
+	assert.ElementsMatch(t, []ostree.DiffModified{{Path: "/mode", From: meta(from), To: meta(to)}, {Path: "/type"}}, d.Modified)
+	assert.Empty(t, d.Added)
+	assert.Empty(t, d.Removed)
+}

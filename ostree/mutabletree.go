@@ -41,7 +41,7 @@ func (m *MutableTree) c() *C.OstreeMutableTree { return (*C.OstreeMutableTree)(m
 // C: ostree_mutable_tree_new
 func NewMutableTree() *MutableTree { return takeMTree(C.ostree_mutable_tree_new(), nil) }
 
-// MutableTreeFromCommit returns the root of a commit. rev is as in Repo.ResolveRev.
+// MutableTreeFromCommit returns the root of a commit. rev is as in Repo.ResolveRev. It returns ErrNotFound.
 //
 // C: ostree_mutable_tree_new_from_commit
 func MutableTreeFromCommit(ctx context.Context, r *Repo, rev string) (*MutableTree, error) {

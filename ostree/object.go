@@ -202,7 +202,7 @@ func (r *Repo) HasObject(ctx context.Context, t ObjectType, checksum string) (bo
 	return have != 0, err
 }
 
-// ObjectStorageSize returns the bytes that an object takes as stored (compressed in an archive).
+// ObjectStorageSize returns the bytes that an object takes as stored (compressed in an archive). It returns ErrNotFound.
 //
 // C: ostree_repo_query_object_storage_size
 func (r *Repo) ObjectStorageSize(ctx context.Context, t ObjectType, checksum string) (uint64, error) {
@@ -219,7 +219,7 @@ func (r *Repo) ObjectStorageSize(ctx context.Context, t ObjectType, checksum str
 	return uint64(n), err
 }
 
-// FsckObject reads an object and checks it against its checksum and structure.
+// FsckObject reads an object and checks it against its checksum and structure. It returns ErrNotFound; other errors have no sentinel.
 //
 // C: ostree_repo_fsck_object
 func (r *Repo) FsckObject(ctx context.Context, t ObjectType, checksum string) error {
@@ -234,7 +234,7 @@ func (r *Repo) FsckObject(ctx context.Context, t ObjectType, checksum string) er
 	}, r.handle())
 }
 
-// DeleteObject removes an object. Nothing checks whether it is still used. Hold LockExclusive.
+// DeleteObject removes an object. Nothing checks whether it is still used. Hold LockExclusive. It returns ErrNotFound.
 //
 // C: ostree_repo_delete_object
 func (r *Repo) DeleteObject(ctx context.Context, t ObjectType, checksum string) error {
@@ -250,7 +250,7 @@ func (r *Repo) DeleteObject(ctx context.Context, t ObjectType, checksum string) 
 }
 
 // ImportObjectFrom copies an object of source into r, as a hardlink where modes
-// and file system allow. Not verified where trusted: use it only for sources that you wrote.
+// and file system allow. Not verified where trusted: use it only for sources that you wrote. It returns ErrNotFound.
 //
 // C: ostree_repo_import_object_from, ostree_repo_import_object_from_with_trust
 func (r *Repo) ImportObjectFrom(ctx context.Context, source *Repo, t ObjectType, checksum string, trust Trust) error {

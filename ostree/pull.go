@@ -12,7 +12,8 @@ import (
 
 // Pull fetches refs (or commits by checksum) from a remote, by name or URL; no refs means the
 // branches of the remote's config, or opts.CollectionRefs. It must not run in a transaction, except opts.Transaction: ErrTransactionActive.
-// With ctx done it ends when requests under way have: one that a server does not answer takes 30 seconds.
+// It returns ErrNotFound for a remote that is not configured. With ctx done it ends when requests under way have: one that a server does not
+// answer takes 30 seconds.
 //
 // C: ostree_repo_pull_with_options, ostree_async_progress_new_and_connect, ostree_async_progress_get
 func (r *Repo) Pull(ctx context.Context, remote string, refs []string, opts *PullOptions) error {

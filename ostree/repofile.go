@@ -63,7 +63,7 @@ func (t *Tree) IsDir(ctx context.Context) (is bool, err error) {
 	return is, err
 }
 
-// Checksum returns the checksum of the object that a file is, of a directory's dirtree, and of the root's dirmeta.
+// Checksum returns the checksum of the object that a file is, or of a directory's dirmeta. ContentsChecksum is that of the dirtree.
 //
 // C: ostree_repo_file_get_checksum
 func (t *Tree) Checksum(ctx context.Context) (sum string, err error) {

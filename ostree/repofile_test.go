@@ -56,6 +56,13 @@ func TestTreeDescend(t *testing.T) {
 	assert.True(t, is)
 	assert.Equal(t, want("a").Checksum, a.ContentsChecksum())
 	assert.Equal(t, want("a").Meta, a.MetadataChecksum())
+	for name, dir := range map[string]*ostree.Tree{"a": a, "root": root} {
+		sum, err = dir.Checksum(ctx)
+		require.NoError(t, err)
+		assert.Equal(t, dir.MetadataChecksum(), sum, name)
+	}
+	assert.Empty(t, f.ContentsChecksum())
+	assert.Empty(t, f.MetadataChecksum())
 	v, err = a.Contents(ctx)
 	require.NoError(t, err)
 	wantTree, err := r.LoadVariantBytes(ctx, ostree.ObjectDirTree, want("a").Checksum)

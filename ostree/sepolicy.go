@@ -36,7 +36,7 @@ func (p *SePolicy) c() *C.OstreeSePolicy {
 	return (*C.OstreeSePolicy)(p.h.ptr)
 }
 
-// NewSePolicy loads the policy of the tree at path, as NewSePolicyAt does.
+// NewSePolicy loads the policy of the tree at path, as NewSePolicyAt does. A path that does not exist is a tree without one.
 //
 // C: ostree_sepolicy_new
 func NewSePolicy(ctx context.Context, path string) (*SePolicy, error) {
@@ -88,7 +88,7 @@ func NewSePolicyAt(ctx context.Context, dirfd int) (*SePolicy, error) {
 }
 
 // NewSePolicyFromCommit loads the policy of a commit, which is checked out into a
-// temporary directory for it. The caller closes it.
+// temporary directory for it. rev is as in Repo.ResolveRev. It returns ErrNotFound. The caller closes it.
 //
 // C: ostree_sepolicy_new_from_commit
 func NewSePolicyFromCommit(ctx context.Context, repo *Repo, rev string) (*SePolicy, error) {

@@ -77,7 +77,8 @@ func (s *ReachableSet) Objects() []ObjectName {
 }
 
 // TraverseCommitUnion adds a commit and all that it reaches to set. depth is how many
-// parents to follow: 0 none, -1 all. Parents that are not there end the walk; a partial commit's missing objects do too.
+// parents to follow: 0 none, -1 all. Commits that are not there, the first one too, end the walk without an error; a partial commit's missing
+// objects do too.
 //
 // C: ostree_repo_traverse_commit_union
 func (r *Repo) TraverseCommitUnion(ctx context.Context, commit string, depth int, set *ReachableSet) error {
@@ -122,7 +123,7 @@ func traverseArgs(commit string, depth int, a *arena) (string, *C.char, error) {
 	return op, csum, err
 }
 
-// TraverseReachableRefs adds all that refs reach to set. depth is how many parents of each commit to follow.
+// TraverseReachableRefs adds all that refs reach to set. depth is how many parents of each commit to follow: 0 none, math.MaxUint32 all.
 //
 // C: ostree_repo_traverse_reachable_refs
 func (r *Repo) TraverseReachableRefs(ctx context.Context, depth uint32, set *ReachableSet) error {

@@ -189,7 +189,7 @@ func (u *SysrootUpgrader) Pull(ctx context.Context, opts *UpgraderPullOptions) (
 	return out != 0, err
 }
 
-// Deploy makes a deployment of what Pull found and puts it first in boot order, or stages it.
+// Deploy makes a deployment of what Pull found and puts it first in boot order, or stages it (UpgraderStage). Without a Pull before it is an error.
 //
 // C: ostree_sysroot_upgrader_deploy
 func (u *SysrootUpgrader) Deploy(ctx context.Context) error {
@@ -205,7 +205,7 @@ func (u *SysrootUpgrader) Deploy(ctx context.Context) error {
 var errNotPulled = errors.New("nothing was pulled")
 
 // CheckTimestamps returns an error if commit to is older than commit from, which are 64 hex digits each: the check against a remote
-// that offers an old commit with known holes.
+// that offers an old commit with known holes. It returns ErrNotFound.
 //
 // C: ostree_sysroot_upgrader_check_timestamps
 func (r *Repo) CheckTimestamps(ctx context.Context, from, to string) error {
