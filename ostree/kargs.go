@@ -202,7 +202,7 @@ func (k *KernelArgs) Delete(arg string) error {
 	})
 }
 
-// DeleteIfPresent is Delete for an argument that may not be there.
+// DeleteIfPresent is Delete for a key that may not be there. One that is there without the value of arg is an error as with Delete.
 //
 // C: ostree_kernel_args_delete_if_present
 func (k *KernelArgs) DeleteIfPresent(arg string) error {
