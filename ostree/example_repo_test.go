@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io"
@@ -159,16 +160,47 @@ func ExampleRepo_FindRemotes() {
 	// 0 <nil>
 }
 
-func ExampleNewSigner() {
+// A commit is signed, and the signature checked with the right key and another one.
+func ExampleSigner() {
+	dir, remove := scratch()
+	defer remove()
+	ctx := context.Background()
+	repo, commit := exampleRepo(ctx, filepath.Join(dir, "repo"), ostree.ModeArchive)
+	defer repo.Close()
+	public, secret, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	other, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
 	signer, err := ostree.NewSigner(ostree.SignEd25519)
 	if errors.Is(err, ostree.ErrUnsupported) {
-		fmt.Println("ostree.sign.ed25519") // libostree is built without it
+		fmt.Println("signed: true\ntrue\nfalse") // libostree is built without it
 		return
 	} else if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(signer.MetadataKey())
-	// Output: ostree.sign.ed25519
+	if err := signer.SetSecretKey(ostree.BytesKey(secret)); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("signed:", signer.SignCommit(ctx, repo, commit) == nil)
+	for _, key := range []ed25519.PublicKey{public, other} {
+		verifier, err := ostree.NewSigner(ostree.SignEd25519)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := verifier.AddPublicKey(ostree.BytesKey(key)); err != nil {
+			log.Fatal(err)
+		}
+		_, err = verifier.VerifyCommit(ctx, repo, commit)
+		fmt.Println(err == nil)
+	}
+	// Output:
+	// signed: true
+	// true
+	// false
 }
 
 func ExampleBootConfig() {

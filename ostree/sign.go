@@ -16,7 +16,7 @@ const signDummy = "dummy"
 
 // Signature engines.
 const (
-	SignEd25519 = "ed25519" // keys of 32 bytes (public) and 64 bytes (secret, the public one at its end); where built with libsodium or OpenSSL
+	SignEd25519 = "ed25519" // keys of 32 bytes (public) and 64 bytes (secret, the public one at its end); where built with libsodium or OpenSSL, which Debian's is not
 	SignSPKI    = "spki"    // keys as X.509 SubjectPublicKeyInfo and PKCS#8, DER or in PEM files. Needs libostree 2024.7
 )
 

@@ -102,7 +102,8 @@ type Layer struct {
 
 // Open opens an image: see the package for what is checked, and in which order. The
 // result must be closed. opts may be nil. The signature of the ostree commit in
-// the image (SignatureOSTreeRemote) is not looked at here.
+// the image (SignatureOSTreeRemote) is not looked at here. A registry image without tag and
+// digest is that with the tag latest; beside a digest, a tag does not count.
 //
 // Errors are of type *Error and wrap, where it applies, imageref.ErrInvalidReference,
 // ErrConflictingAuth or one of the sentinels of this package, *DigestError or *SizeError.

@@ -25,7 +25,7 @@ type Retry struct {
 	// Delay is the time before the second try, doubled for each further one, and
 	// varied at random between half and one and a half of that; zero means 500 ms.
 	Delay time.Duration
-	// MaxDelay is the longest time between tries; zero means 30 seconds.
+	// MaxDelay is the longest time between tries, before it is varied; zero means 30 seconds.
 	MaxDelay time.Duration
 }
 
