@@ -60,7 +60,7 @@ func (r *Repo) Config() (*keyfile.File, error) {
 	return keyFileFromC(k)
 }
 
-// WriteConfig replaces the config file and reloads it. Remotes kept in remotes.d may not be in it.
+// WriteConfig replaces the config file and reloads it. Remotes kept in remotes.d may not be in it: ErrExists.
 //
 // C: ostree_repo_write_config
 func (r *Repo) WriteConfig(f *keyfile.File) error {

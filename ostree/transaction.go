@@ -196,7 +196,8 @@ type RepoLock struct {
 // Lock takes the repository's lock, waiting as long as core.lock-timeout-secs
 // says (by default 30 seconds, from libostree 2023.6 on 300). Locks
 // of one Repo nest and never exclude each other. ErrWouldBlock is returned when
-// the time is over. Unlock gives it back.
+// the time is over. Unlock gives it back. Nothing is locked where the user cannot
+// write to the repository, or its config turns locking off (core.locking).
 //
 // C: ostree_repo_lock_push
 func (r *Repo) Lock(ctx context.Context, t LockType) (*RepoLock, error) {
