@@ -99,7 +99,7 @@ func copyBytes(b *C.GBytes) []byte {
 
 // SignCommitGPG adds a GPG signature to a commit's detached metadata. keyID is as gpg takes it, such as a
 // fingerprint or an e-mail address; homedir "" means GPG's own. It returns ErrNotFound. A key that has signed
-// already may sign again. Signer.SignCommit signs with the other engines.
+// already gives ErrExists where libostree knows it (a global key), and signs again otherwise. Signer.SignCommit signs with the other engines.
 //
 // C: ostree_repo_sign_commit
 func (r *Repo) SignCommitGPG(ctx context.Context, commit, keyID, homedir string) error {
