@@ -101,6 +101,7 @@ func TestEncapsulateUsage(t *testing.T) {
 		"layers alone":  {append(base, "--max-layers", "5"), 2, "--contentmeta"},
 		"jobs":          {append(base, "--jobs", "0"), 2, "--jobs"},
 		"auth":          {append(base, "--authfile", "x", "--creds", "a:b"), 2, "Conflicting authentication options"},
+		"no user":       {append(base, "--creds="), 2, "--creds: the user's name is missing"},
 		"label":         {append(base, "--label", "x"), 1, "Missing '=' in label x"},
 		"no config":     {append(base, "--config", "/nowhere"), 1, "/nowhere"},
 		"tar version":   {[]string{"tar", "export", "--repo", repo, "--format-version", "2", "os"}, 2, "--format-version"},

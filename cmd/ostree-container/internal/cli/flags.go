@@ -48,6 +48,13 @@ func (f *registryFlags) check(cmd *cobra.Command) error {
 	if err := exclusive(cmd, "authfile", "auth-anonymous", "auth-default", "creds"); err != nil {
 		return usagef("Conflicting authentication options: %w", err)
 	}
+	return f.checkCreds(cmd)
+}
+
+func (f *registryFlags) checkCreds(cmd *cobra.Command) error {
+	if user, _, _ := strings.Cut(f.creds, ":"); user == "" && cmd.Flags().Changed("creds") { // an empty option would count as none
+		return usagef("--creds: the user's name is missing")
+	}
 	return nil
 }
 
@@ -84,9 +91,6 @@ func (f *registryFlags) options(ctx context.Context, a *app) (*registry.Options,
 		o.Auth = registry.AuthDefault
 	case f.creds != "":
 		user, password, ok := strings.Cut(f.creds, ":")
-		if user == "" {
-			return nil, usagef("--creds: the user's name is missing")
-		}
 		if !ok {
 			var err error
 			if password, err = a.readPassword(ctx, user); err != nil {

@@ -302,6 +302,11 @@ func TestPullGivesTheRegistryCredentials(t *testing.T) {
 	}
 	r := run(t, "", "image", "pull", repo, "ostree-unverified-registry:localhost:"+port+"/os", "--creds=me")
 	assert.Equal(t, result{err: "error: read password of me: EOF\n", status: 1}, r)
+	for _, creds := range []string{"--creds=", "--creds=:secret"} { // of a variable that is not set, for one
+		r := run(t, "", "image", "pull", repo, "ostree-unverified-registry:localhost:"+port+"/os", creds)
+		assert.Equal(t, 2, r.status)
+		assert.Contains(t, r.err, "error: --creds: the user's name is missing\n")
+	}
 }
 
 // A phase that fails is never said to be completed.

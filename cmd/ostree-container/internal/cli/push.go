@@ -26,7 +26,7 @@ func (f *pushFlags) check(cmd *cobra.Command) error {
 	if err := exclusive(cmd, "authfile", "auth-anonymous", "creds"); err != nil {
 		return usagef("Conflicting authentication options: %w", err)
 	}
-	return nil
+	return f.checkCreds(cmd)
 }
 
 // pushOptions turns the flags into what package registry takes. It may ask for a password.
