@@ -35,4 +35,9 @@
 // GCImageLayers lock through a handle of their own, so they wait for imports whatever Repo those use; libostree's own prunes do not. So:
 // a goroutine that imports or copies beside prunes should have a Repo of its own (ostree.OpenRepo), and a caller of Prune or GCImageLayers
 // must hold no lock of the repository.
+//
+// # A booted host
+//
+// There /sysroot is mounted read-only. A program that deploys or prunes calls ostree.ReexecInMountNamespace first of all in main, and
+// Sysroot.InitializeWithMountNamespace before Load.
 package container
