@@ -76,11 +76,26 @@ func (w *obedientWriter) Write(p []byte) (int, error) {
 }
 
 // input is standard input. Reading it ends when the context does.
-func (a *app) input(ctx context.Context) io.Reader {
-	if f, ok := a.in.(*os.File); ok && (isPipe(f) || isTerminal(f)) {
+func (a *app) input(ctx context.Context) io.Reader { return obedientInput(ctx, a.in) }
+
+func obedientInput(ctx context.Context, r io.Reader) io.Reader {
+	if f, ok := r.(*os.File); ok && (isPipe(f) || isTerminal(f)) {
 		return &obedientReader{ctx: ctx, f: f}
 	}
-	return a.in
+	return r
+}
+
+// openObedient opens a file for reading. It does not wait for the writer of a FIFO when the context has ended.
+func openObedient(ctx context.Context, path string) (*os.File, error) {
+	opened := make(chan *os.File, 1)
+	if _, err := unlessDone(ctx, 0, func() (int, error) {
+		f, err := os.Open(path)
+		opened <- f
+		return 0, err
+	}); err != nil {
+		return nil, err
+	}
+	return <-opened, nil
 }
 
 // obedientReader reads from a pipe or terminal until its context ends.

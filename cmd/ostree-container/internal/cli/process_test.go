@@ -81,6 +81,19 @@ func TestSignalEndsAPullWithinASecond(t *testing.T) {
 	}
 }
 
+// A FIFO that nobody writes to is given up.
+func TestSignalEndsWaitingForAFIFO(t *testing.T) {
+	t.Parallel()
+	i := &images{dir: t.TempDir()}
+	repo, fifo := i.repo(t, "repo", "bare-user"), filepath.Join(i.dir, "fifo")
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(&signalError{unix.SIGTERM})
+	r := runContext(t, ctx, "", "tar", "import", "--repo", repo, fifo)
+	assert.Equal(t, 143, r.status)
+	assert.Equal(t, "error: interrupted by SIGTERM\n", r.err)
+}
+
 func TestCanceledContext(t *testing.T) {
 	t.Parallel()
 	i := makeImages(t)
