@@ -232,16 +232,16 @@ func (f *encapsulateFlags) encapsulateOptions(ctx context.Context, a *app) (_ *c
 		return nil, err
 	}
 	if f.config != "" {
-		if err := readJSONFile(f.config, &opts.Config); err != nil {
+		if err := readJSONFile(ctx, f.config, &opts.Config); err != nil {
 			return nil, err
 		}
 	}
 	if f.contentMeta != "" {
-		file, err := os.Open(f.contentMeta)
+		file, err := openObedient(ctx, f.contentMeta)
 		if err != nil {
 			return nil, err
 		}
-		opts.ContentMeta, err = container.ReadContentMeta(file)
+		opts.ContentMeta, err = container.ReadContentMeta(obedientInput(ctx, file))
 		if err := errors.Join(err, file.Close()); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.contentMeta, err)
 		}
@@ -265,7 +265,7 @@ func (f *encapsulateFlags) encapsulateOptions(ctx context.Context, a *app) (_ *c
 func (f *encapsulateFlags) previousManifest(ctx context.Context, a *app) (_ *ocispec.Manifest, err error) {
 	m := &ocispec.Manifest{}
 	if _, err := os.Stat(f.previous); err == nil {
-		return m, readJSONFile(f.previous, m)
+		return m, readJSONFile(ctx, f.previous, m)
 	}
 	img, err := parseImageRef("--previous-build-manifest", f.previous)
 	if err != nil {
@@ -294,12 +294,12 @@ func insecure(img imageref.ImageReference) imageref.OSTreeImageReference {
 // maxJSONFile is the largest manifest or configuration that is read, in bytes.
 const maxJSONFile = 4 << 20
 
-func readJSONFile(path string, into any) error {
-	file, err := os.Open(path)
+func readJSONFile(ctx context.Context, path string, into any) error {
+	file, err := openObedient(ctx, path)
 	if err != nil {
 		return err
 	}
-	text, err := io.ReadAll(io.LimitReader(file, maxJSONFile))
+	text, err := io.ReadAll(io.LimitReader(obedientInput(ctx, file), maxJSONFile))
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}

@@ -89,9 +89,16 @@ func TestSignalEndsWaitingForAFIFO(t *testing.T) {
 	require.NoError(t, unix.Mkfifo(fifo, 0o600))
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(&signalError{unix.SIGTERM})
-	r := runContext(t, ctx, "", "tar", "import", "--repo", repo, fifo)
-	assert.Equal(t, 143, r.status)
-	assert.Equal(t, "error: interrupted by SIGTERM\n", r.err)
+	for _, args := range [][]string{
+		{"tar", "import", "--repo", repo, fifo},
+		{"container", "encapsulate", "--repo", repo, "--config", fifo, "os", "oci:" + i.dir + "/out"},
+		{"container", "encapsulate", "--repo", repo, "--contentmeta", fifo, "os", "oci:" + i.dir + "/out"},
+		{"image", "replace-detached-metadata", "--src=oci:x", "--dest=oci:" + i.dir + "/out", fifo},
+	} {
+		r := runContext(t, ctx, "", args...)
+		assert.Equal(t, 143, r.status, "%v", args)
+		assert.Equal(t, "error: interrupted by SIGTERM\n", r.err, "%v", args)
+	}
 }
 
 func TestCanceledContext(t *testing.T) {

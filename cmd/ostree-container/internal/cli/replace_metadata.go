@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -57,7 +57,7 @@ layer is written anew.`,
 		}
 		var metadata []byte
 		if len(args) > 0 {
-			if metadata, err = readDetached(args[0]); err != nil {
+			if metadata, err = readDetached(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 		}
@@ -79,12 +79,12 @@ layer is written anew.`,
 	return cmd
 }
 
-func readDetached(path string) ([]byte, error) {
-	file, err := os.Open(path)
+func readDetached(ctx context.Context, path string) ([]byte, error) {
+	file, err := openObedient(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxDetached+1))
+	data, err := io.ReadAll(io.LimitReader(obedientInput(ctx, file), maxDetached+1))
 	if err := errors.Join(err, file.Close()); err != nil {
 		return nil, err
 	}
