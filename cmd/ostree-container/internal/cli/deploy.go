@@ -177,7 +177,7 @@ func (a *app) deploy(ctx context.Context, sysroot *ostree.Sysroot, ref imageref.
 	a.journalUpgrade(ctx, sysroot, "deploy", up, nil)
 	a.warnAboutFiltered(state)
 	if f.writeCommitID != "" {
-		if err := writeFile(f.writeCommitID, []byte(state.MergeCommit)); err != nil {
+		if err := writeFile(ctx, f.writeCommitID, []byte(state.MergeCommit)); err != nil {
 			return fmt.Errorf("write commit to file: %w", err)
 		}
 	}

@@ -35,7 +35,7 @@ func (a *app) writePages(cmd *cobra.Command, dir string) error {
 	if !isContainerGroup(cmd) {
 		cmd.InitDefaultHelpFlag()
 		cmd.InitDefaultVersionFlag()
-		if err := writeFile(filepath.Join(dir, pageName(cmd)+".1"), []byte(a.page(cmd))); err != nil {
+		if err := writeFile(cmd.Context(), filepath.Join(dir, pageName(cmd)+".1"), []byte(a.page(cmd))); err != nil {
 			return err
 		}
 	}

@@ -206,9 +206,10 @@ func checkDir(option, path string) error {
 
 // writeFile replaces a file as a whole: whoever reads it sees the old content or all of the new one. Anything but a
 // regular file, such as a pipe, is written to.
-func writeFile(path string, data []byte) (err error) {
+func writeFile(ctx context.Context, path string, data []byte) (err error) {
 	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
-		return os.WriteFile(path, data, 0o644)
+		_, err := unlessDone(ctx, 0, func() (int, error) { return 0, os.WriteFile(path, data, 0o644) }) // nobody may read it
+		return err
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {

@@ -101,6 +101,16 @@ func TestSignalEndsWaitingForAFIFO(t *testing.T) {
 	}
 }
 
+// So is one that nobody reads.
+func TestSignalEndsWritingToAFIFO(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, unix.Mkfifo(fifo, 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, writeFile(ctx, fifo, []byte("x")), context.Canceled)
+}
+
 func TestCanceledContext(t *testing.T) {
 	t.Parallel()
 	i := makeImages(t)

@@ -170,7 +170,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	}
 	if state := prepared.AlreadyPresent; state != nil {
 		progress.stop()
-		if err := f.writeDigest(state); err != nil {
+		if err := f.writeDigest(ctx, state); err != nil {
 			return err
 		}
 		if f.check != "" && f.format == formatJSON {
@@ -183,7 +183,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	ready := prepared.Ready
 	if f.check != "" {
 		progress.stop()
-		return a.reportUpdate(ref, ready, f)
+		return a.reportUpdate(ctx, ref, ready, f)
 	}
 	counts := countsOf(ready) // before Import fills in what it fetched
 	if f.format == formatText {
@@ -199,7 +199,7 @@ func (a *app) pull(ctx context.Context, repo *ostree.Repo, ref imageref.OSTreeIm
 	}
 	a.journal(ctx, repo.Path(), (&record{id: journalPulled, verb: "pull", image: ref.String(), message: "Pulled " + ref.String()}).of(state))
 	a.warnAboutFiltered(state)
-	if err := f.writeDigest(state); err != nil {
+	if err := f.writeDigest(ctx, state); err != nil {
 		return err
 	}
 	return a.reportPulled(ref, state, &counts, f)
@@ -222,11 +222,11 @@ func (c layerCounts) print(w io.Writer) {
 	}
 }
 
-func (f *pullFlags) writeDigest(state *container.LayeredImageState) error {
+func (f *pullFlags) writeDigest(ctx context.Context, state *container.LayeredImageState) error {
 	if f.digestFile == "" {
 		return nil
 	}
-	if err := writeFile(f.digestFile, []byte(state.MergeCommit)); err != nil {
+	if err := writeFile(ctx, f.digestFile, []byte(state.MergeCommit)); err != nil {
 		return fmt.Errorf("write commit to file: %w", err)
 	}
 	return nil
@@ -284,12 +284,12 @@ type updateResult struct {
 }
 
 // reportUpdate writes the new manifest and says what a pull would bring.
-func (a *app) reportUpdate(ref imageref.OSTreeImageReference, ready *container.PreparedImport, f *pullFlags) error {
+func (a *app) reportUpdate(ctx context.Context, ref imageref.OSTreeImageReference, ready *container.PreparedImport, f *pullFlags) error {
 	manifest, err := manifestJSON(ready.Manifest)
 	if err != nil {
 		return err
 	}
-	if err := writeFile(f.check, manifest); err != nil {
+	if err := writeFile(ctx, f.check, manifest); err != nil {
 		return fmt.Errorf("write manifest to file: %w", err)
 	}
 	counts := countsOf(ready)

@@ -50,7 +50,7 @@ is a warning, not a failure: "provisional-repair repair --dry-run" looks whether
 			if err != nil {
 				return err
 			}
-			if err := writeResult(resultFile, check); err != nil {
+			if err := writeResult(cmd.Context(), resultFile, check); err != nil {
 				return err
 			}
 			if len(check.Collisions) > 0 {
@@ -68,13 +68,13 @@ func resultFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVar(file, "write-result-to", "", "Write the result as JSON to `FILE`")
 }
 
-func writeResult(path string, result any) error {
+func writeResult(ctx context.Context, path string, result any) error {
 	if path == "" {
 		return nil
 	}
 	data, err := json.Marshal(result)
 	if err == nil {
-		err = writeFile(path, data)
+		err = writeFile(ctx, path, data)
 	}
 	if err != nil {
 		return fmt.Errorf("Serializing to output file: %w", err) //nolint:staticcheck // the reference's text
@@ -137,7 +137,7 @@ func (a *app) repair(ctx context.Context, sysroot *ostree.Sysroot, resultFile st
 	if len(inodes.Collisions) == 0 {
 		fmt.Fprintln(a.out, "OK no colliding inodes found")
 	}
-	if err := writeResult(resultFile, result); err != nil {
+	if err := writeResult(ctx, resultFile, result); err != nil {
 		return err
 	}
 	if result.BootedIsBad {

@@ -102,8 +102,8 @@ func TestWriteFile(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := dir + "/file"
-	require.NoError(t, writeFile(path, []byte("one")))
-	require.NoError(t, writeFile(path, []byte("2")))
+	require.NoError(t, writeFile(t.Context(), path, []byte("one")))
+	require.NoError(t, writeFile(t.Context(), path, []byte("2")))
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, "2", string(data))
@@ -114,12 +114,12 @@ func TestWriteFile(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, entries, 1, "nothing is left behind")
 
-	require.NoError(t, writeFile("/dev/null", []byte("x")))
+	require.NoError(t, writeFile(t.Context(), "/dev/null", []byte("x")))
 	st, err = os.Stat("/dev/null")
 	require.NoError(t, err)
 	assert.NotZero(t, st.Mode()&os.ModeCharDevice, "a device stays one")
 
-	assert.EqualError(t, writeFile(dir+"/no/file", nil), "create "+dir+"/no/file: no such file or directory")
+	assert.EqualError(t, writeFile(t.Context(), dir+"/no/file", nil), "create "+dir+"/no/file: no such file or directory")
 	assert.EqualError(t, checkDir("--check", dir+"/no/file"), "--check: stat "+dir+"/no: no such file or directory")
 	require.NoError(t, checkDir("--check", ""))
 	require.NoError(t, checkDir("--check", "file"))
