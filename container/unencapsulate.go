@@ -28,13 +28,17 @@ type Unencapsulated struct {
 }
 
 // Unencapsulate fetches an image that is one ostree commit and stores that. Refs of layers are not written: what keeps the commit
-// is the ref writeRef, or, if that is "", nothing. It takes the place of Prepare and Import.
+// is the ref writeRef, or, if that is "", nothing. It takes the place of Prepare and Import. A ref of images or layers is refused:
+// what is no image under it would stop each prune.
 //
 // An image with further layers, or without any of ostree's, is ErrNotEncapsulated.
 func (i *Importer) Unencapsulate(ctx context.Context, writeRef string) (*Unencapsulated, error) {
 	if writeRef != "" {
 		if err := ostree.ValidateRev(writeRef); err != nil {
 			return nil, err
+		}
+		if under(imagePrefix, writeRef) || under(layerPrefix, writeRef) {
+			return nil, fmt.Errorf("ref %q: those below %s and %s are of images and their layers", writeRef, imagePrefix, layerPrefix)
 		}
 	}
 	i.noLayerRefs = true

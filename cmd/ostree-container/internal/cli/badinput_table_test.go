@@ -205,6 +205,7 @@ func verbs() map[string]verb {
 				"no commit inside": {"container unencapsulate --repo DIR/dest" + v1, 1, "oci:WORLD/image:v1: .*not an ostree encapsulated container"},
 				wrongRef:           {"container unencapsulate --repo DIR/dest oci:WORLD/base:v1", 2, "did you mean"},
 				"wrong branch":     {"container unencapsulate -q --repo DIR/dest --write-ref a@b ostree-unverified-image:oci:WORLD/base:v1", 1, "a@b"},
+				"reserved branch":  {"container unencapsulate -q --repo DIR/dest --write-ref ostree/container/image/x ostree-unverified-image:oci:WORLD/base:v1", 1, "are of images"},
 				noRepository:       {"container unencapsulate --repo WORLD/none ostree-unverified-image:oci:WORLD/base:v1", 1, "WORLD/none.*" + missing},
 				unreadable:         {"container unencapsulate --repo DIR/dest --authfile=WORLD/none ostree-unverified-registry:127.0.0.1:1/x", 1, "WORLD/none"},
 				noSpace:            {"container unencapsulate -q --repo DIR/full/dest --write-ref x ostree-unverified-image:oci:WORLD/base:v1", 1, full},
