@@ -152,14 +152,14 @@ func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, 
 	}
 	if sysroot.BootedDeployment() != nil {
 		if err := stage(ctx, sysroot, stateroot, state.MergeCommit, origin, merge, tree, opts.Locked); err != nil {
-			return err
+			return withDamage(ctx, sysroot, state.MergeCommit, err)
 		}
 		done()
 		return nil
 	}
 	deployment, err := sysroot.DeployTreeWithOptions(ctx, stateroot, state.MergeCommit, origin, merge, tree)
 	if err != nil {
-		return err
+		return withDamage(ctx, sysroot, state.MergeCommit, err)
 	}
 	// Cleaning up is the caller's.
 	if err := sysroot.SimpleWriteDeployment(ctx, stateroot, deployment, merge, ostree.SimpleWriteNoClean); err != nil {
@@ -170,6 +170,18 @@ func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, 
 	}
 	done()
 	return nil
+}
+
+// withDamage adds to an error about a commit that could not be checked out what is wrong with the commit, if something is.
+func withDamage(ctx context.Context, sysroot *ostree.Sysroot, commit string, err error) error {
+	repo, repoErr := sysroot.Repo()
+	if ctx.Err() != nil || repoErr != nil {
+		return err
+	}
+	if damage := (repoLoader{repo}).damage(ctx, commit); damage != nil {
+		return fmt.Errorf("%w: %w", err, damage)
+	}
+	return err
 }
 
 // DeploymentsOnDisk returns the deployments, in boot order, as somebody reads them who has not seen them yet, also where ctx has ended: libostree

@@ -41,6 +41,42 @@ func (l repoLoader) DirMeta(ctx context.Context, sum object.Checksum) (*object.M
 	return m, nil
 }
 
+// damage returns what is wrong with a directory of a commit, if anything is. libostree's composefs says only that something is.
+func (l repoLoader) damage(ctx context.Context, checksum string) error {
+	commit, _, err := l.repo.LoadCommit(ctx, checksum)
+	if err != nil {
+		return err
+	}
+	tree, meta, err := rootOf(commit)
+	if err != nil {
+		return err
+	}
+	return l.damageBelow(ctx, tree, meta, "/", map[object.Checksum]bool{})
+}
+
+func (l repoLoader) damageBelow(ctx context.Context, tree, meta object.Checksum, path string, sound map[object.Checksum]bool) error {
+	if !sound[meta] {
+		if _, err := l.DirMeta(ctx, meta); err != nil {
+			return fmt.Errorf("directory %q: %w", path, err)
+		}
+		sound[meta] = true
+	}
+	if sound[tree] {
+		return nil
+	}
+	t, err := l.DirTree(ctx, tree)
+	if err != nil {
+		return fmt.Errorf("directory %q: %w", path, err)
+	}
+	for _, d := range t.Dirs {
+		if err := l.damageBelow(ctx, d.Tree, d.Meta, path+d.Name+"/", sound); err != nil {
+			return err
+		}
+	}
+	sound[tree] = true
+	return nil
+}
+
 func (l repoLoader) IsRegular(ctx context.Context, sum object.Checksum) (bool, error) {
 	f, err := l.repo.LoadFile(ctx, sum.String())
 	if err != nil {
