@@ -18,9 +18,11 @@ const maxPath = 4096
 // completeness checks that commits have all their objects, several directories at once. What was found complete is not looked at
 // twice.
 type completeness struct {
-	repo  *ostree.Repo
-	index objstore.Index
-	busy  chan struct{} // holds the goroutines beside that of check
+	repo  repoLoader
+	index interface {
+		Has(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) (bool, error)
+	}
+	busy chan struct{} // holds the goroutines beside that of check
 
 	mu    sync.Mutex
 	metas map[object.Checksum]bool // dirmetas
@@ -36,11 +38,16 @@ type extent struct {
 // maxEntries is how many files and directories a tree may have.
 const maxEntries = 5_000_000
 
+// newCompleteness is for a repository that a store is open for. It knows what is there more quickly; nil: the repository itself is asked.
 func newCompleteness(repo *ostree.Repo, store *objstore.Store) *completeness {
-	return &completeness{
-		repo: repo, index: store.Index(), busy: make(chan struct{}, runtime.GOMAXPROCS(0)-1),
+	c := &completeness{
+		repo: repoLoader{repo}, index: repoLoader{repo}, busy: make(chan struct{}, runtime.GOMAXPROCS(0)-1),
 		metas: map[object.Checksum]bool{}, trees: map[object.Checksum]extent{},
 	}
+	if store != nil {
+		c.index = store.Index()
+	}
+	return c
 }
 
 // check returns an error that wraps ErrIncomplete and names the first object that is missing below a root.
@@ -70,7 +77,7 @@ func (c *completeness) walk(ctx context.Context, tree object.Checksum, path stri
 	if err := c.need(ctx, ostree.ObjectDirTree, tree, path, ""); err != nil {
 		return size, err
 	}
-	content, err := repoLoader{c.repo}.DirTree(ctx, tree)
+	content, err := c.repo.DirTree(ctx, tree)
 	if err != nil {
 		return size, fmt.Errorf("directory %q: %w", path, err)
 	}
@@ -136,7 +143,7 @@ func (c *completeness) needMeta(ctx context.Context, sum object.Checksum, dir, n
 	if err := c.need(ctx, ostree.ObjectDirMeta, sum, dir, name); err != nil {
 		return err
 	}
-	if _, err := (repoLoader{c.repo}).DirMeta(ctx, sum); err != nil {
+	if _, err := c.repo.DirMeta(ctx, sum); err != nil {
 		return fmt.Errorf("directory %q: %w", dir+name, err)
 	}
 	c.mu.Lock()

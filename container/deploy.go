@@ -172,13 +172,18 @@ func writeDeployment(ctx context.Context, sysroot *ostree.Sysroot, p *progress, 
 	return nil
 }
 
-// withDamage adds to an error about a commit that could not be checked out what is wrong with the commit, if something is.
+// withDamage adds to an error about a commit that could not be checked out what is wrong with the commit, if something is: libostree's composefs
+// says only that something is.
 func withDamage(ctx context.Context, sysroot *ostree.Sysroot, commit string, err error) error {
 	repo, repoErr := sysroot.Repo()
 	if ctx.Err() != nil || repoErr != nil {
 		return err
 	}
-	if damage := (repoLoader{repo}).damage(ctx, commit); damage != nil {
+	tree, meta, damage := repoLoader{repo}.Root(ctx, commit)
+	if damage == nil {
+		damage = newCompleteness(repo, nil).check(ctx, tree, meta)
+	}
+	if damage != nil {
 		return fmt.Errorf("%w: %w", err, damage)
 	}
 	return err

@@ -303,7 +303,7 @@ func (i *Importer) dropIncomplete(ctx context.Context, store *objstore.Store, la
 		if l.Commit == "" {
 			continue
 		}
-		tree, meta, err := i.commitTree(ctx, l.Commit)
+		tree, meta, err := repoLoader{i.repo}.Root(ctx, l.Commit)
 		if err == nil {
 			err = complete.check(ctx, tree, meta)
 		}

@@ -41,40 +41,9 @@ func (l repoLoader) DirMeta(ctx context.Context, sum object.Checksum) (*object.M
 	return m, nil
 }
 
-// damage returns what is wrong with a directory of a commit, if anything is. libostree's composefs says only that something is.
-func (l repoLoader) damage(ctx context.Context, checksum string) error {
-	commit, _, err := l.repo.LoadCommit(ctx, checksum)
-	if err != nil {
-		return err
-	}
-	tree, meta, err := rootOf(commit)
-	if err != nil {
-		return err
-	}
-	return l.damageBelow(ctx, tree, meta, "/", map[object.Checksum]bool{})
-}
-
-func (l repoLoader) damageBelow(ctx context.Context, tree, meta object.Checksum, path string, sound map[object.Checksum]bool) error {
-	if !sound[meta] {
-		if _, err := l.DirMeta(ctx, meta); err != nil {
-			return fmt.Errorf("directory %q: %w", path, err)
-		}
-		sound[meta] = true
-	}
-	if sound[tree] {
-		return nil
-	}
-	t, err := l.DirTree(ctx, tree)
-	if err != nil {
-		return fmt.Errorf("directory %q: %w", path, err)
-	}
-	for _, d := range t.Dirs {
-		if err := l.damageBelow(ctx, d.Tree, d.Meta, path+d.Name+"/", sound); err != nil {
-			return err
-		}
-	}
-	sound[tree] = true
-	return nil
+// Has reports whether the repository has an object.
+func (l repoLoader) Has(ctx context.Context, typ ostree.ObjectType, sum object.Checksum) (bool, error) {
+	return l.repo.HasObject(ctx, typ, sum.String())
 }
 
 func (l repoLoader) IsRegular(ctx context.Context, sum object.Checksum) (bool, error) {
@@ -87,7 +56,7 @@ func (l repoLoader) IsRegular(ctx context.Context, sum object.Checksum) (bool, e
 
 // baseTree is the tree of a commit, to look things up in.
 func (i *Importer) baseTree(ctx context.Context, checksum string) (*union.Tree, error) {
-	tree, meta, err := i.commitTree(ctx, checksum)
+	tree, meta, err := repoLoader{i.repo}.Root(ctx, checksum)
 	if err != nil {
 		return nil, err
 	}
@@ -96,9 +65,9 @@ func (i *Importer) baseTree(ctx context.Context, checksum string) (*union.Tree, 
 	return t, nil
 }
 
-// commitTree returns the root of a commit.
-func (i *Importer) commitTree(ctx context.Context, checksum string) (tree, meta object.Checksum, err error) {
-	commit, _, err := i.repo.LoadCommit(ctx, checksum)
+// Root returns the root of a commit.
+func (l repoLoader) Root(ctx context.Context, checksum string) (tree, meta object.Checksum, err error) {
+	commit, _, err := l.repo.LoadCommit(ctx, checksum)
 	if err != nil {
 		return tree, meta, err
 	}

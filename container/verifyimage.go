@@ -63,7 +63,7 @@ func verifyState(ctx context.Context, repo *ostree.Repo, state *LayeredImageStat
 		if err != nil {
 			return nil, fmt.Errorf("Missing layer %s: %w", l.Ref, err) //nolint:staticcheck // the reference's text
 		}
-		root, meta, err := i.commitTree(ctx, commit)
+		root, meta, err := repoLoader{i.repo}.Root(ctx, commit)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func verifyState(ctx context.Context, repo *ostree.Repo, state *LayeredImageStat
 	if err != nil {
 		return nil, err
 	}
-	have, _, err := i.commitTree(ctx, state.MergeCommit)
+	have, _, err := repoLoader{i.repo}.Root(ctx, state.MergeCommit)
 	if err != nil {
 		return nil, err
 	}

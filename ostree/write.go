@@ -86,13 +86,14 @@ func (r *Repo) writeMetadata(ctx context.Context, t ObjectType, expected string,
 	if trust == Trusted {
 		return expected, nil
 	}
-	if got := hexSum(&sum); expected == "" || got == expected {
+	got := hexSum(&sum)
+	if expected == "" || got == expected {
 		return got, nil
 	}
 	// libostree does not compare where it has the object that data really is.
 	return "", &Error{
 		Op: op, Domain: ioErrorDomain, Code: C.G_IO_ERROR_FAILED,
-		Message: fmt.Sprintf("Corrupted %v object; checksum expected='%s' actual='%s'", t, expected, hexSum(&sum)),
+		Message: fmt.Sprintf("Corrupted %v object; checksum expected='%s' actual='%s'", t, expected, got),
 	}
 }
 

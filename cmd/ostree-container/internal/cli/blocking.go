@@ -85,8 +85,8 @@ func obedientInput(ctx context.Context, r io.Reader) io.Reader {
 	return r
 }
 
-// openObedient opens a file for reading. It does not wait for the writer of a FIFO when the context has ended.
-func openObedient(ctx context.Context, path string) (*os.File, error) {
+// openInput opens a file for reading. Neither that nor reading waits for the writer of a FIFO when the context has ended.
+func openInput(ctx context.Context, path string) (io.ReadCloser, error) {
 	opened := make(chan *os.File, 1)
 	if _, err := unlessDone(ctx, 0, func() (int, error) {
 		f, err := os.Open(path)
@@ -95,7 +95,11 @@ func openObedient(ctx context.Context, path string) (*os.File, error) {
 	}); err != nil {
 		return nil, err
 	}
-	return <-opened, nil
+	file := <-opened
+	return struct {
+		io.Reader
+		io.Closer
+	}{obedientInput(ctx, file), file}, nil
 }
 
 // obedientReader reads from a pipe or terminal until its context ends.

@@ -237,11 +237,11 @@ func (f *encapsulateFlags) encapsulateOptions(ctx context.Context, a *app) (_ *c
 		}
 	}
 	if f.contentMeta != "" {
-		file, err := openObedient(ctx, f.contentMeta)
+		file, err := openInput(ctx, f.contentMeta)
 		if err != nil {
 			return nil, err
 		}
-		opts.ContentMeta, err = container.ReadContentMeta(obedientInput(ctx, file))
+		opts.ContentMeta, err = container.ReadContentMeta(file)
 		if err := errors.Join(err, file.Close()); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.contentMeta, err)
 		}
@@ -295,11 +295,11 @@ func insecure(img imageref.ImageReference) imageref.OSTreeImageReference {
 const maxJSONFile = 4 << 20
 
 func readJSONFile(ctx context.Context, path string, into any) error {
-	file, err := openObedient(ctx, path)
+	file, err := openInput(ctx, path)
 	if err != nil {
 		return err
 	}
-	text, err := io.ReadAll(io.LimitReader(obedientInput(ctx, file), maxJSONFile))
+	text, err := io.ReadAll(io.LimitReader(file, maxJSONFile))
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}

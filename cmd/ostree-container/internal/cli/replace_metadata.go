@@ -80,11 +80,11 @@ layer is written anew.`,
 }
 
 func readDetached(ctx context.Context, path string) ([]byte, error) {
-	file, err := openObedient(ctx, path)
+	file, err := openInput(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(obedientInput(ctx, file), maxDetached+1))
+	data, err := io.ReadAll(io.LimitReader(file, maxDetached+1))
 	if err := errors.Join(err, file.Close()); err != nil {
 		return nil, err
 	}

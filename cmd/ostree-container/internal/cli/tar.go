@@ -47,12 +47,12 @@ pruned.`,
 		}
 		in := a.input(cmd.Context())
 		if len(args) > 0 {
-			file, err := openObedient(cmd.Context(), args[0])
+			file, err := openInput(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			defer func() { _ = file.Close() }()
-			in = obedientInput(cmd.Context(), file)
+			in = file
 		}
 		return a.withRepo(cmd.Context(), *repo, func(repo *ostree.Repo) error {
 			checksum, err := container.ImportTar(cmd.Context(), repo, in)
