@@ -34,8 +34,9 @@ type task struct {
 	Jobs    int
 	Policy  string
 	NoRef   bool
-	Keep    bool // keep blobs
-	Shape   bool // print the shape of the process at the end of a pull
+	Keep    bool   // keep blobs
+	Shape   bool   // print the shape of the process at the end of a pull
+	Stay    string // deploy: the event, as report prints it, at which the process stays until the parent closes its input or kills it
 }
 
 func runChild(text string) error {
@@ -73,7 +74,7 @@ func runChild(text string) error {
 		state, err := container.Deploy(ctx, sysroot, "default", ref, &container.DeployOptions{
 			PullOptions: container.PullOptions{
 				Registry: options,
-				Progress: report,
+				Progress: c.report,
 				Logger:   slog.New(slog.NewTextHandler(os.Stderr, nil)),
 			},
 			NoImgref: c.NoRef,
@@ -168,18 +169,32 @@ func importImage(ctx context.Context, repo *ostree.Repo, ref string, opts *conta
 
 // report prints an event as one line.
 func report(e container.Event) {
+	if line := lineOf(e); line != "" {
+		fmt.Println(line)
+	}
+}
+
+func (c task) report(e container.Event) {
+	report(e)
+	if c.Stay != "" && lineOf(e) == c.Stay {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+	}
+}
+
+func lineOf(e container.Event) string {
 	switch e := e.(type) {
 	case container.PhaseStarted:
-		fmt.Println("start", e.Phase)
+		return fmt.Sprint("start ", e.Phase)
 	case container.PhaseDone:
-		fmt.Println("end", e.Phase)
+		return fmt.Sprint("end ", e.Phase)
 	case container.LayerStarted:
-		fmt.Println("layer", e.Layer.Descriptor.Digest)
+		return fmt.Sprint("layer ", e.Layer.Descriptor.Digest)
 	case container.LayerProgress:
-		fmt.Println("bytes", e.Layer.Descriptor.Digest, e.Done)
+		return fmt.Sprintf("bytes %s %d", e.Layer.Descriptor.Digest, e.Done)
 	case container.LayerDone:
-		fmt.Println("done", e.Layer.Descriptor.Digest)
+		return fmt.Sprint("done ", e.Layer.Descriptor.Digest)
 	}
+	return ""
 }
 
 // child is a process of this test binary.

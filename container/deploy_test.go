@@ -397,7 +397,7 @@ func TestDeployKilled(t *testing.T) {
 	one := s.mustDeploy(osImage("1").Write(t, dir, "latest").Ref, container.DeployOptions{Kargs: []string{"quiet"}})
 	w := osImage("2").Write(t, dir, "latest")
 	for _, at := range []string{"start import", "start merge", "start gc", "start deploy", "end deploy", "start cleanup"} {
-		p := startChild(t, task{Do: "deploy", Sysroot: s.dir, Refs: []string{"ostree-unverified-image:" + w.Ref}})
+		p := startChild(t, task{Do: "deploy", Sysroot: s.dir, Refs: []string{"ostree-unverified-image:" + w.Ref}, Stay: at})
 		for p.lines.Scan() && p.lines.Text() != at {
 		}
 		require.NoError(t, p.Process.Kill())
